@@ -1,0 +1,1 @@
+"""Alerts: messages to the fraud team, each sent once."""

@@ -1,0 +1,1 @@
+"""Benchmarks: every performance claim of Vedette, measured beside its references."""

@@ -1,0 +1,1 @@
+"""The `vedette` command: one file per room, no logic."""

@@ -1,0 +1,50 @@
+"""The `vedette` command: gathers the rooms' commands and turns errors into one sentence and an exit code."""
+
+import sys
+
+import typer
+from rich.console import Console
+
+from cli import alerts, bench, features, models, producers, stack, streams, vocabulary
+from cli.context import Context
+from vedette import VedetteError, __version__
+
+app = typer.Typer(
+    name="vedette",
+    help="Streaming fraud detection: transactions in, decisions and alerts out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for room in (vocabulary, producers, features, models, streams, alerts, stack, bench):
+    room.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vedette {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    ctx: typer.Context,
+    settings: str = typer.Option("", "--settings", metavar="FILE", help="TOML file [default: vedette.toml, if any]"),
+    debug: bool = typer.Option(False, "--debug", help="show the traceback of an error"),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="print the version"),
+) -> None:
+    del version
+    ctx.obj = Context(settings_file=settings, debug=debug)
+
+
+def main() -> None:
+    """Run the command line; a VedetteError becomes one sentence on standard error and exit code 2."""
+    try:
+        app()
+    except VedetteError as error:
+        if "--debug" in sys.argv:
+            raise
+        Console(stderr=True, soft_wrap=True).print(f"vedette: {error}", style="bold red", markup=False, highlight=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

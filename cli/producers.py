@@ -1,0 +1,8 @@
+"""Commands of producers/."""
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    del app

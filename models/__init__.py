@@ -1,0 +1,1 @@
+"""Models: training, evaluation, the model folder with its contract, scoring and explanation."""

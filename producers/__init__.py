@@ -1,0 +1,1 @@
+"""Producers: where transactions come from, simulated or replayed from files."""

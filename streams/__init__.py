@@ -1,0 +1,1 @@
+"""The worker: batched Faust transport around a pipeline that knows no Faust."""
