@@ -1,0 +1,35 @@
+"""Names of Redis keys. Everything of a partition shares its hash tag, so one atomic step can write all of it.
+
+Of partition 3 with prefix `vedette:` —
+`vedette:{3}meta` is a hash: `epoch` (who may write), `pos:<topic>` (next offset to apply, the watermark),
+`time` (latest event time applied), `src:<topic>:<partition>` (next offset of that source whose activity is applied);
+`vedette:{3}a:<account_id>` and `vedette:{3}m:<merchant hash>` are state blobs.
+"""
+
+EPOCH = "epoch"
+TIME = "time"
+
+
+def meta(prefix: str, partition: int) -> str:
+    """The hash that holds a partition's epoch and watermarks."""
+    return f"{prefix}{{{partition}}}meta"
+
+
+def position(topic: str) -> str:
+    """Field of meta: the next offset of a topic (without the deployment's prefix) to apply."""
+    return f"pos:{topic}"
+
+
+def source(topic: str, partition: int) -> str:
+    """Field of meta: the next offset of another partition whose activity is to be applied here."""
+    return f"src:{topic}:{partition}"
+
+
+def account(prefix: str, partition: int) -> str:
+    """What precedes the account id in the key of an account's state."""
+    return f"{prefix}{{{partition}}}a:"
+
+
+def merchant(prefix: str, partition: int) -> str:
+    """What precedes the merchant's hash in the key of a merchant's state."""
+    return f"{prefix}{{{partition}}}m:"
