@@ -1,0 +1,79 @@
+"""Servers that tests share, and what to do where one is not installed."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from stack.local import LocalStack
+from vedette.errors import UnavailableError
+from vedette.settings import (
+    KafkaSettings,
+    NotifySettings,
+    RedisSettings,
+    Settings,
+    TopicSettings,
+    WorkerSettings,
+)
+
+SettingsFor = Callable[[LocalStack, str], Settings]
+
+
+def missing(part: UnavailableError) -> NoReturn:
+    """A part that is not installed skips the test on a user's machine, but is a failure in CI."""
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must have every part: {part}", pytrace=False)
+    pytest.skip(str(part))
+
+
+def running(stack: LocalStack) -> Iterator[LocalStack]:
+    """A stack for the length of a fixture."""
+    try:
+        stack.start()
+    except UnavailableError as error:
+        missing(error)
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture(scope="session")
+def stack_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the shared stacks keep their data."""
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="session")
+def embedded_stack(stack_dir: Path) -> Iterator[LocalStack]:
+    """The embedded broker and Redis, started once; leave them running."""
+    yield from running(LocalStack(stack_dir / "embedded"))
+
+
+@pytest.fixture(scope="session")
+def apache_stack(stack_dir: Path) -> Iterator[LocalStack]:
+    """Apache Kafka and the system's Redis, started once; leave them running. Mark the test `kafka`."""
+    yield from running(LocalStack(stack_dir / "apache", "apache", "system"))
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """What no other test puts before its topics, keys and groups, so that all can share one stack."""
+    return f"t{uuid.uuid4().hex[:8]}-"
+
+
+@pytest.fixture(scope="session")
+def settings_for() -> SettingsFor:
+    """Makes the settings of a stack and a prefix: `settings_for(stack, topic_prefix)`."""
+
+    def make(stack: LocalStack, prefix: str) -> Settings:
+        return Settings(
+            kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
+            topics=TopicSettings(prefix=prefix),
+            redis=RedisSettings(url=stack.redis_url, prefix=prefix),
+            worker=WorkerSettings(group=f"{prefix}worker", metrics_port=0),
+            notify=NotifySettings(group=f"{prefix}notify"),
+        )
+
+    return make
