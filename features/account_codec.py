@@ -1,0 +1,212 @@
+"""An account's state as one compact blob, version 1.
+
+byte 0      version
+bytes 1-2   number of rows, little-endian
+varints     tiles, payments ever, sum ever, frauds before the horizon,
+            place: 0, or its time + 1, then latitude and longitude in millionths of a degree, zigzag
+varint      time of the first row; every row then starts with its distance in time to the one before
+tile        count, sum, max, frauds as varints, then the sum of squares as 8 bytes
+event       amount, transaction hash (3 bytes), flags (which identifiers differ from the event before, fraud,
+            label without event), then per differing identifier an index into the dictionary of this blob:
+            0 missing, a known entry, or the next free index followed by the entry's 4 bytes
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from features.rows import (
+    COUNT,
+    FRAUD,
+    MAX,
+    MERCHANT,
+    PAYEE,
+    SUM,
+    TIME,
+    TX,
+)
+from features.varint import LONGEST, get, get_fixed, put, put_fixed, unzigzag, zigzag
+
+VERSION = 1
+HEADER = 3
+TX_BYTES = 3
+TX_MASK = (1 << (8 * TX_BYTES)) - 1
+
+TILES, LIFE_COUNT, LIFE_SUM, FRAUDS_BEFORE, PLACE_TIME, LAT, LON = range(7)
+STATE_COLUMNS = 7
+NO_PLACE = -1
+
+_IDENTIFIERS = PAYEE - MERCHANT + 1
+_FLAG_FRAUD = 1 << _IDENTIFIERS
+_FLAG_GHOST = 1 << (_IDENTIFIERS + 1)
+_ROW_BYTES = 2 * LONGEST + TX_BYTES + 1 + _IDENTIFIERS * 7
+_TILE_BYTES = 5 * LONGEST + 8
+ROW_BOUND = max(_ROW_BYTES, _TILE_BYTES)
+STATE_BOUND = HEADER + (STATE_COLUMNS + 1) * LONGEST
+
+TABLE = 8192
+"""Slots of the hash table that finds dictionary entries and distinct values: more than twice what a state holds."""
+
+
+@numba.njit(cache=True, nogil=True)
+def lookup(
+    keys: NDArray[np.int64],
+    marks: NDArray[np.int32],
+    values: NDArray[np.int32],
+    mark: int,
+    key: int,
+    value: int,
+) -> int:
+    """The value of a key in the table's generation `mark`; when it is not there, it is added with `value`."""
+    h = ((key * 0x9E3779B1) >> 12) & (TABLE - 1)
+    while marks[h] == mark:
+        if keys[h] == key:
+            return values[h]
+        h = (h + 1) & (TABLE - 1)
+    marks[h] = mark
+    keys[h] = key
+    values[h] = value
+    return value
+
+
+@numba.njit(cache=True, nogil=True)
+def decode_account(
+    buffer: NDArray[np.uint8],
+    start: int,
+    end: int,
+    state: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    floats: NDArray[np.float64],
+) -> int:
+    """Read one blob into state[STATE_COLUMNS], rows[n, PAYMENT_COLUMNS] and squares[n].
+
+    The blob is buffer[start:end]; floats is float64[1], scratch to turn 8 bytes into a float.
+
+    Returns:
+        Number of rows; 0 for an empty blob (a new account); -1 if the blob is not valid.
+    """
+    state[:] = 0
+    state[PLACE_TIME] = NO_PLACE
+    if end == start:
+        return 0
+    if end - start < HEADER or buffer[start] != VERSION:
+        return -1
+    n = np.int64(buffer[start + 1]) | np.int64(buffer[start + 2]) << 8
+    at = start + HEADER
+    for k in range(FRAUDS_BEFORE + 1):
+        state[k], at = get(buffer, at, end)
+    place_time, at = get(buffer, at, end)
+    if place_time:
+        state[PLACE_TIME] = place_time - 1
+        lat, at = get(buffer, at, end)
+        lon, at = get(buffer, at, end)
+        state[LAT] = unzigzag(lat)
+        state[LON] = unzigzag(lon)
+    tiles = state[TILES]
+    if n > rows.shape[0] or tiles > n:
+        return -1
+    bits = floats.view(np.int64)
+    entries = np.empty(_IDENTIFIERS * n + 1, np.int64)
+    entries[0] = 0
+    known = 1
+    time = np.int64(0)
+    for r in range(n):
+        delta, at = get(buffer, at, end)
+        time += delta
+        row = rows[r]
+        row[:] = 0
+        row[TIME] = time
+        if r < tiles:
+            row[COUNT], at = get(buffer, at, end)
+            row[SUM], at = get(buffer, at, end)
+            row[MAX], at = get(buffer, at, end)
+            row[FRAUD], at = get(buffer, at, end)
+            bits[0], at = get_fixed(buffer, at, end, 8)
+            squares[r] = floats[0]
+        else:
+            amount, at = get(buffer, at, end)
+            row[SUM] = amount
+            row[MAX] = amount
+            row[TX], at = get_fixed(buffer, at, end, TX_BYTES)
+            flags, at = get(buffer, at, end)
+            row[FRAUD] = 1 if flags & _FLAG_FRAUD else 0
+            row[COUNT] = 0 if flags & _FLAG_GHOST else 1
+            squares[r] = float(amount) * float(amount)
+            for k in range(_IDENTIFIERS):
+                if flags & (1 << k):
+                    index, at = get(buffer, at, end)
+                    if index > known or at < 0:
+                        return -1
+                    if index == known:
+                        entries[known], at = get_fixed(buffer, at, end, 4)
+                        known += 1
+                    row[MERCHANT + k] = entries[index]
+                elif r > tiles:
+                    row[MERCHANT + k] = rows[r - 1, MERCHANT + k]
+        if at < 0:
+            return -1
+    return n if at == end else -1
+
+
+@numba.njit(cache=True, nogil=True)
+def encode_account(
+    state: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    buffer: NDArray[np.uint8],
+    at: int,
+    keys: NDArray[np.int64],
+    marks: NDArray[np.int32],
+    values: NDArray[np.int32],
+    mark: int,
+    floats: NDArray[np.float64],
+) -> int:
+    """Write one blob at a position of the buffer; the next free position. The inverse of decode_account."""
+    n = rows.shape[0]
+    tiles = state[TILES]
+    buffer[at] = VERSION
+    buffer[at + 1] = n & 0xFF
+    buffer[at + 2] = n >> 8
+    at += HEADER
+    for k in range(FRAUDS_BEFORE + 1):
+        at = put(buffer, at, state[k])
+    at = put(buffer, at, state[PLACE_TIME] + 1)
+    if state[PLACE_TIME] != NO_PLACE:
+        at = put(buffer, at, zigzag(state[LAT]))
+        at = put(buffer, at, zigzag(state[LON]))
+    bits = floats.view(np.int64)
+    known = 1
+    time = np.int64(0)
+    for r in range(n):
+        at = put(buffer, at, rows[r, TIME] - time)
+        time = rows[r, TIME]
+        if r < tiles:
+            at = put(buffer, at, rows[r, COUNT])
+            at = put(buffer, at, rows[r, SUM])
+            at = put(buffer, at, rows[r, MAX])
+            at = put(buffer, at, rows[r, FRAUD])
+            floats[0] = squares[r]
+            at = put_fixed(buffer, at, bits[0], 8)
+            continue
+        flags = 0
+        for k in range(_IDENTIFIERS):
+            before = rows[r - 1, MERCHANT + k] if r > tiles else 0
+            if rows[r, MERCHANT + k] != before:
+                flags |= 1 << k
+        if rows[r, FRAUD]:
+            flags |= _FLAG_FRAUD
+        if rows[r, COUNT] == 0:
+            flags |= _FLAG_GHOST
+        at = put(buffer, at, rows[r, SUM])
+        at = put_fixed(buffer, at, rows[r, TX], TX_BYTES)
+        at = put(buffer, at, flags)
+        for k in range(_IDENTIFIERS):
+            if flags & (1 << k):
+                identifier = rows[r, MERCHANT + k]
+                index = 0 if identifier == 0 else lookup(keys, marks, values, mark, identifier, known)
+                at = put(buffer, at, index)
+                if index == known:
+                    at = put_fixed(buffer, at, identifier, 4)
+                    known += 1
+    return at

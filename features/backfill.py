@@ -1,0 +1,158 @@
+"""Features of the past, by the same kernels as online: transactions in order of event time go in, features come out."""
+
+import heapq
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features.catalogue import LABEL_DELAY, NAMES
+from features.columns import Columns, from_batch
+from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants, slots
+from vedette.clock import DAY
+from vedette.errors import InputError
+
+_CARRIED = ("transaction_id", "account_id", "event_time", "amount", "fraud", "labelled_at", "scenario")
+
+
+@dataclass
+class Backfill:
+    """State of all accounts and merchants, taken forward batch by batch.
+
+    Labels follow the rule of the stream: one that is known within LABEL_DELAY of its payment is seen from the end of
+    that delay on, one that comes later from the moment it comes.
+    """
+
+    accounts: dict[str, bytes] = field(default_factory=dict)
+    merchants: dict[int, bytes] = field(default_factory=dict)
+    _newest: int = 0
+    _late: list[tuple[int, int, str, int, int]] = field(default_factory=list)
+    """Heap of labels still to come: known at, payment's time, account, merchant, transaction hash."""
+
+    def advance(self, batch: pa.RecordBatch) -> NDArray[np.float64]:
+        """Features of a batch, float64[n, features] in catalogue order.
+
+        Args:
+            batch: Columns as the fields of Transaction, and, if labels are known, `fraud` and `labelled_at`.
+
+        Raises:
+            InputError: The batch is not in order of event time, or begins before the last one ended.
+        """
+        columns = from_batch(batch)
+        self._check_order(columns.time)
+        account_ids: list[str] = batch.column("account_id").to_pylist()
+        frauds = _frauds(batch)
+        known_at = _known_at(batch, columns.time)
+        out = np.empty((len(columns), len(NAMES)))
+        start = 0
+        while start < len(columns):
+            end = self._cut(columns.time, start)
+            part = slice(start, end)
+            out[part] = self._step(columns.slice(start, end), account_ids[part], frauds[part], known_at[part])
+            start = end
+        return out
+
+    def _check_order(self, time: NDArray[np.int64]) -> None:
+        if len(time) == 0:
+            return
+        if time[0] < self._newest or np.any(np.diff(time) < 0):
+            raise InputError("transactions are not in order of event time", remedy="sort the file by event time first")
+        self._newest = int(time[-1])
+
+    def _cut(self, time: NDArray[np.int64], start: int) -> int:
+        """Apply the late labels known by now; how far a step may go: to the next one, and less than the delay."""
+        while self._late and self._late[0][0] <= time[start]:
+            self._apply_label(*heapq.heappop(self._late)[1:])
+        limit = int(time[start]) + min(DAY, LABEL_DELAY - 1)
+        if self._late:
+            limit = min(limit, self._late[0][0] - 1)
+        return int(np.searchsorted(time, limit, "right"))
+
+    def _step(
+        self, columns: Columns, account_ids: list[str], frauds: NDArray[np.bool_], known_at: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        keys, slot = slots(account_ids)
+        advanced = advance_accounts([self.accounts.get(key) for key in keys], slot, columns)  # type: ignore[call-overload]
+        self.accounts.update(zip(keys, advanced.blobs, strict=True))  # type: ignore[arg-type]
+
+        merchant_keys, merchant_slot = slots(columns.merchant.tolist())
+        states = [self.merchants.get(key) for key in merchant_keys]  # type: ignore[call-overload]
+        query_merchants(states, np.where(columns.merchant == 0, -1, merchant_slot), columns.time, advanced.features)
+        payments = np.full(len(columns), PAYMENT, np.int8)
+        new = advance_merchants(states, merchant_slot, columns.time, columns.tx, payments)
+        self.merchants.update(zip(merchant_keys, new, strict=True))  # type: ignore[arg-type]
+
+        for i in np.flatnonzero(frauds):
+            label = (int(columns.time[i]), account_ids[i], int(columns.merchant[i]), int(columns.tx[i]))
+            if known_at[i] <= columns.time[i] + LABEL_DELAY:
+                self._apply_label(*label)
+            else:
+                heapq.heappush(self._late, (int(known_at[i]), *label))
+        return advanced.features
+
+    def _apply_label(self, time: int, account: str, merchant: int, tx: int) -> None:
+        fraud = np.ones(1, np.int8)
+        times, hashes, slot = np.array([time]), np.array([tx]), np.zeros(1, np.int64)
+        label = label_columns(times, hashes)
+        self.accounts[account] = advance_accounts([self.accounts.get(account)], slot, label, fraud).blobs[0]
+        if merchant:
+            state = [self.merchants.get(merchant)]
+            self.merchants[merchant] = advance_merchants(state, slot, times, hashes, fraud)[0]
+
+
+def label_columns(time: NDArray[np.int64], tx: NDArray[np.int64]) -> Columns:
+    """Columns for labels: only the payment's time and transaction hash count."""
+    n = len(time)
+    zeros = np.zeros(n, np.int64)
+    return Columns(
+        time=time,
+        amount=zeros,
+        scale=np.ones(n),
+        tx=tx,
+        identifiers=np.zeros((n, 5), np.int64),
+        merchant=np.zeros(n, np.uint64),
+        lat=zeros,
+        lon=zeros,
+        balance=zeros,
+        opened_at=zeros,
+    )
+
+
+def backfill(batches: Iterable[pa.RecordBatch], into: Backfill | None = None) -> Iterator[pa.RecordBatch]:
+    """Features of a whole history, batch by batch, in memory bounded by the number of accounts and merchants.
+
+    Args:
+        batches: As Backfill.advance takes them.
+        into: The state to go on from and to leave behind; a fresh one by default.
+
+    Yields:
+        For each batch the identifying and label columns, any `extra.*`, and one float64 column per feature.
+
+    Raises:
+        InputError: The batches are not in order of event time.
+    """
+    state = into if into is not None else Backfill()
+    for batch in batches:
+        features = state.advance(batch)
+        carried = [name for name in batch.schema.names if name in _CARRIED or name.startswith("extra.")]
+        yield pa.RecordBatch.from_arrays(
+            [*(batch.column(name) for name in carried), *(pa.array(column) for column in features.T)],
+            names=[*carried, *NAMES],
+        )
+
+
+def _frauds(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    index = batch.schema.get_field_index("fraud")
+    if index < 0:
+        return np.zeros(len(batch), np.bool_)
+    return np.asarray(batch.column(index).fill_null(False).to_numpy(zero_copy_only=False), np.bool_)
+
+
+def _known_at(batch: pa.RecordBatch, time: NDArray[np.int64]) -> NDArray[np.int64]:
+    """When each label is known; the end of the delay where the batch does not say."""
+    index = batch.schema.get_field_index("labelled_at")
+    if index < 0 or batch.column(index).null_count == len(batch):
+        return time + LABEL_DELAY
+    return np.asarray(batch.column(index).fill_null(0).to_numpy(zero_copy_only=False), np.int64)

@@ -1,0 +1,284 @@
+"""Every feature: name, meaning, unit, window, sources, sensitivity, what missing input gives.
+
+The order here is the order of the columns that the kernel fills, so the kernel, the training frame, the model
+contract and the printed reference are all made from this one tuple.
+"""
+
+import hashlib
+from typing import Literal
+
+import msgspec
+
+from vedette.clock import DAY, HOUR, MINUTE
+
+LABEL_DELAY = 7 * DAY
+"""How long a label may take to arrive; features that use labels look no nearer to the present than this."""
+
+ACCOUNT_WINDOWS: dict[str, int] = {
+    "1min": MINUTE,
+    "10min": 10 * MINUTE,
+    "1h": HOUR,
+    "6h": 6 * HOUR,
+    "1d": DAY,
+    "7d": 7 * DAY,
+    "30d": 30 * DAY,
+}
+MERCHANT_WINDOWS: dict[str, int] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+
+_SPOKEN = {
+    "1min": "the last minute",
+    "10min": "the last 10 minutes",
+    "1h": "the last hour",
+    "6h": "the last 6 hours",
+    "1d": "the last day",
+    "7d": "the last 7 days",
+    "30d": "the last 30 days",
+}
+
+Sensitivity = Literal["none", "behaviour", "location"]
+
+
+class Feature(msgspec.Struct, frozen=True, kw_only=True):
+    """One column of the feature matrix. All columns are float64; NaN is a missing value."""
+
+    name: str
+    meaning: str
+    unit: str
+    sources: tuple[str, ...]
+    reason: str
+    """How a reason reads, a str.format template over `value`."""
+    window: str = ""
+    sensitivity: Sensitivity = "behaviour"
+    version: int = 1
+    missing: str = "never missing"
+
+
+def _account_window(window: str) -> tuple[Feature, ...]:
+    spoken = _SPOKEN[window]
+    at_once = f"over (t - {window}, t], this payment included"
+
+    def feature(what: str, meaning: str, unit: str, reason: str) -> Feature:
+        return Feature(
+            name=f"account_{what}_{window}",
+            meaning=f"{meaning} {at_once}",
+            unit=unit,
+            window=window,
+            sources=("account_id", "event_time") if what == "count" else ("account_id", "event_time", "amount"),
+            reason=reason,
+        )
+
+    return (
+        feature("count", "number of the account's payments", "payments", f"{{value:.0f}} payments in {spoken}"),
+        feature("sum", "sum of the account's amounts", "major units", f"{{value:,.2f}} spent in {spoken}"),
+        feature("mean", "mean of the account's amounts", "major units", f"mean of {{value:,.2f}} in {spoken}"),
+        feature("max", "largest of the account's amounts", "major units", f"largest of {{value:,.2f}} in {spoken}"),
+        feature(
+            "std", "standard deviation of the amounts", "major units", f"amounts spread {{value:,.2f}} in {spoken}"
+        ),
+    )
+
+
+def _familiarity(what: str, source: str) -> tuple[Feature, ...]:
+    return (
+        Feature(
+            name=f"used_{what}_30d",
+            meaning=f"earlier payments of the account with this {what} over (t - 30d, t]",
+            unit="payments",
+            window="30d",
+            sources=("account_id", source),
+            reason=f"{what} used {{value:.0f}} times by this account in the last 30 days",
+            missing=f"NaN without {source}",
+        ),
+        Feature(
+            name=f"is_new_{what}",
+            meaning=f"1 if the account has earlier payments, none of them with this {what} within 30 days",
+            unit="0 or 1",
+            window="30d",
+            sources=("account_id", source),
+            reason=f"first payment with this {what}",
+            missing=f"NaN without {source} or without earlier payments",
+        ),
+    )
+
+
+def _distinct(what: str, source: str, window: str) -> Feature:
+    return Feature(
+        name=f"distinct_{what}_{window}",
+        meaning=f"number of different {what} of the account over (t - {window}, t], this payment included",
+        unit=what,
+        window=window,
+        sources=("account_id", source),
+        reason=f"{{value:.0f}} different {what} in {_SPOKEN[window]}",
+    )
+
+
+def _merchant_window(window: str) -> tuple[Feature, ...]:
+    span = f"(t - 7d - {window}, t - 7d]"
+    return (
+        Feature(
+            name=f"merchant_count_{window}",
+            meaning=f"payments at the merchant over {span}",
+            unit="payments",
+            window=window,
+            sources=("merchant_id", "event_time"),
+            sensitivity="none",
+            reason=f"{{value:.0f}} payments at the merchant in {window} a week ago",
+            missing="0 without merchant_id",
+        ),
+        Feature(
+            name=f"merchant_fraud_rate_{window}",
+            meaning=f"share of confirmed frauds among the payments at the merchant over {span}; 0 if there were none",
+            unit="share",
+            window=window,
+            sources=("merchant_id", "event_time", "labels"),
+            sensitivity="none",
+            reason=f"{{value:.0%}} of the merchant's payments in {window} a week ago were fraud",
+            missing="0 without merchant_id",
+        ),
+    )
+
+
+def _one(name: str, meaning: str, unit: str, sources: str, reason: str, **more: str) -> Feature:
+    return Feature(name=name, meaning=meaning, unit=unit, sources=tuple(sources.split()), reason=reason, **more)  # type: ignore[arg-type]
+
+
+CATALOGUE: tuple[Feature, ...] = (
+    _one("amount_major", "the amount", "major units", "amount currency", "amount of {value:,.2f}"),
+    _one("hour", "hour of the day, UTC", "hours", "event_time", "at {value:.0f} o'clock UTC"),
+    _one("weekday", "day of the week, Monday is 0, UTC", "days", "event_time", "on weekday {value:.0f}"),
+    _one("is_night", "1 if the hour is at most 6, UTC", "0 or 1", "event_time", "at night"),
+    _one("is_weekend", "1 on Saturday and Sunday, UTC", "0 or 1", "event_time", "at the weekend"),
+    *(feature for window in ACCOUNT_WINDOWS for feature in _account_window(window)),
+    _one(
+        "amount_to_mean_30d",
+        "amount divided by the mean of the account's earlier amounts over 30 days",
+        "ratio",
+        "account_id amount",
+        "amount {value:.1f} times the account's usual",
+        window="30d",
+        missing="NaN without earlier payments or when their mean is 0",
+    ),
+    _one(
+        "amount_to_max_30d",
+        "amount divided by the largest of the account's earlier amounts over 30 days",
+        "ratio",
+        "account_id amount",
+        "amount {value:.1f} times the account's largest in 30 days",
+        window="30d",
+        missing="NaN without earlier payments or when the largest is 0",
+    ),
+    _one(
+        "amount_deviation_30d",
+        "amount minus the mean of the account's earlier amounts, in their standard deviations, over 30 days",
+        "standard deviations",
+        "account_id amount",
+        "amount {value:.1f} standard deviations above the account's usual",
+        window="30d",
+        missing="NaN with fewer than 2 earlier payments or when they do not vary",
+    ),
+    _one(
+        "amount_rank_30d",
+        "share of the account's earlier amounts over 30 days that are smaller",
+        "share",
+        "account_id amount",
+        "larger than {value:.0%} of the account's payments in 30 days",
+        window="30d",
+        missing="NaN without earlier payments",
+    ),
+    _one(
+        "seconds_since_last",
+        "time since the account's previous payment",
+        "seconds",
+        "account_id event_time",
+        "{value:,.0f} seconds after the previous payment",
+        missing="NaN without an earlier payment within 31 days",
+    ),
+    _one(
+        "gap_to_mean_30d",
+        "time since the previous payment divided by the mean gap over 30 days",
+        "ratio",
+        "account_id event_time",
+        "gap of {value:.2f} times the usual since the previous payment",
+        window="30d",
+        missing="NaN with fewer than 2 earlier payments or when they coincide",
+    ),
+    _one(
+        "burst_1h",
+        "payments in the last hour divided by the account's mean hourly number over 30 days",
+        "ratio",
+        "account_id event_time",
+        "{value:.0f} times the usual pace in the last hour",
+        window="30d",
+    ),
+    _one(
+        "hour_habit_30d",
+        "share of the account's earlier payments over 30 days within one hour of this time of day",
+        "share",
+        "account_id event_time",
+        "{value:.0%} of the account's payments happen at this time of day",
+        window="30d",
+        missing="NaN without earlier payments",
+    ),
+    _one(
+        "hour_of_week_count_30d",
+        "earlier payments over 30 days in the same hour of the week",
+        "payments",
+        "account_id event_time",
+        "{value:.0f} earlier payments at this hour of the week",
+        window="30d",
+    ),
+    *_familiarity("merchant", "merchant_id"),
+    *_familiarity("category", "mcc"),
+    *_familiarity("device", "device_id"),
+    *_familiarity("country", "country"),
+    *_familiarity("payee", "payee"),
+    _distinct("merchants", "merchant_id", "1d"),
+    _distinct("merchants", "merchant_id", "7d"),
+    _distinct("devices", "device_id", "7d"),
+    _distinct("countries", "country", "7d"),
+    _distinct("payees", "payee", "7d"),
+    _one(
+        "distance_km",
+        "great-circle distance from the account's last place",
+        "kilometres",
+        "account_id lat lon",
+        "{value:,.0f} km from the last place",
+        sensitivity="location",
+        missing="NaN without lat and lon, without an earlier place, or for an event older than it",
+    ),
+    _one(
+        "speed_kmh",
+        "distance_km divided by the time since then, at least one second",
+        "kilometres per hour",
+        "account_id lat lon event_time",
+        "travelled at {value:,.0f} km/h since the last payment",
+        sensitivity="location",
+        missing="as distance_km",
+    ),
+    _one("day_total", "sum of the account's amounts in this UTC day", "major units", "account_id amount event_time",
+         "{value:,.2f} spent today"),
+    _one("month_total", "sum of the account's amounts in this UTC month", "major units",
+         "account_id amount event_time", "{value:,.2f} spent this month"),
+    _one("amount_to_balance", "amount divided by the balance before the payment", "ratio", "amount balance",
+         "{value:.0%} of the balance", missing="NaN without balance or when it is not positive"),
+    _one("drain_1d", "last day's amounts divided by the balance the account had before them", "ratio",
+         "account_id amount balance", "{value:.0%} of the balance spent in a day",
+         window="1d", missing="NaN without balance or when it is not positive"),
+    _one("account_age_days", "time since the account was opened", "days", "account_opened_at event_time",
+         "account opened {value:.0f} days ago", missing="NaN without account_opened_at"),
+    _one("account_lifetime_count", "payments of the account since Vedette first saw it, up to this one", "payments",
+         "account_id", "{value:.0f} payments since the account was first seen"),
+    _one("account_mean_lifetime", "mean of all the account's amounts up to this one", "major units",
+         "account_id amount", "mean of {value:,.2f} since the account was first seen"),
+    _one("account_frauds", "confirmed frauds on the account up to t - 7d", "payments", "account_id labels",
+         "{value:.0f} confirmed frauds on the account"),
+    *(feature for window in MERCHANT_WINDOWS for feature in _merchant_window(window)),
+)  # fmt: skip
+
+NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
+
+
+def catalogue_hash() -> str:
+    """Identifies the ordered features and their versions; a model trained on another hash is refused."""
+    text = "\n".join(f"{feature.name}:{feature.version}" for feature in CATALOGUE)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,139 @@
+"""The kernels over blobs as Python holds them: one bytes object per account or merchant."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features import kernel_account, kernel_merchant
+from features.catalogue import NAMES
+from features.columns import Columns
+from vedette.errors import StateError
+
+PAYMENT = -1
+"""In a `label` array: not a label but a payment."""
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """What taking a batch into its accounts' states gives."""
+
+    blobs: list[bytes]
+    """The new state of each account, in the order the old ones were given."""
+    features: NDArray[np.float64]
+    """float64[n, features] in catalogue order, the merchants' columns not yet filled."""
+    status: NDArray[np.int8]
+    """NEW, DUPLICATE or LATE of features.kernel_account for each event."""
+
+
+def slots(keys: Sequence[Hashable]) -> tuple[list[Hashable], NDArray[np.int64]]:
+    """The different keys in order of first appearance, and the index among them of each key, int64[n]."""
+    index: dict[Hashable, int] = {}
+    of = [index.setdefault(key, len(index)) for key in keys]
+    return list(index), np.array(of, np.int64)
+
+
+def advance_accounts(
+    blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, label: NDArray[np.int8] | None = None
+) -> Advanced:
+    """Take a batch into the states of its accounts.
+
+    Args:
+        blobs: The state of each account; None or empty for a new account.
+        slot: int64[n], which account each event belongs to.
+        columns: The events, n rows.
+        label: int8[n], PAYMENT or the label (1 fraud, 0 not); None if all are payments.
+
+    Raises:
+        StateError: A blob is corrupt or of a version that this release does not know.
+    """
+    n = len(columns)
+    out = np.full((n, len(NAMES)), np.nan)
+    status = np.zeros(n, np.int8)
+    buffer, starts = _pack(blobs)
+    new, new_starts, broken = kernel_account.advance_accounts(
+        buffer,
+        starts,
+        slot,
+        columns.time,
+        columns.amount,
+        columns.scale,
+        columns.tx,
+        columns.identifiers,
+        columns.lat,
+        columns.lon,
+        columns.balance,
+        columns.opened_at,
+        np.full(n, PAYMENT, np.int8) if label is None else label,
+        out,
+        status,
+    )
+    if broken >= 0:
+        raise _unreadable("account", blobs[broken])
+    return Advanced(_unpack(new, new_starts), out, status)
+
+
+def advance_merchants(
+    blobs: Sequence[bytes | None],
+    slot: NDArray[np.int64],
+    time: NDArray[np.int64],
+    tx: NDArray[np.int64],
+    label: NDArray[np.int8],
+) -> list[bytes]:
+    """Take activity into the states of its merchants; the arrays as in advance_accounts.
+
+    Raises:
+        StateError: A blob is corrupt or of a version that this release does not know.
+    """
+    buffer, starts = _pack(blobs)
+    new, new_starts, broken = kernel_merchant.advance_merchants(buffer, starts, slot, time, tx, label)
+    if broken >= 0:
+        raise _unreadable("merchant", blobs[broken])
+    return _unpack(new, new_starts)
+
+
+def query_merchants(
+    blobs: Sequence[bytes | None], slot: NDArray[np.int64], time: NDArray[np.int64], features: NDArray[np.float64]
+) -> None:
+    """Fill the merchants' columns of features, float64[n, features], in place; slot -1 is no merchant.
+
+    Raises:
+        StateError: A blob is corrupt or of a version that this release does not know.
+    """
+    buffer, starts = _pack(blobs)
+    broken = kernel_merchant.query_merchants(buffer, starts, slot, time, features)
+    if broken >= 0:
+        raise _unreadable("merchant", blobs[broken])
+
+
+def stateless_features(columns: Columns) -> NDArray[np.float64]:
+    """The features that need no history, all others NaN: float64[n, features], for degraded scoring."""
+    out = np.empty((len(columns), len(NAMES)))
+    for i in range(len(columns)):
+        kernel_account.stateless(
+            columns.time[i], columns.amount[i], columns.scale[i], columns.balance[i], columns.opened_at[i], out[i]
+        )
+    return out
+
+
+def _pack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    present = [blob or b"" for blob in blobs]
+    starts = np.zeros(len(present) + 1, np.int64)
+    np.cumsum([len(blob) for blob in present], out=starts[1:])
+    return np.frombuffer(b"".join(present), np.uint8), starts
+
+
+def _unpack(buffer: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes]:
+    whole = buffer[: starts[-1]].tobytes()
+    edges = starts.tolist()
+    return [whole[a:b] for a, b in pairwise(edges)]
+
+
+def _unreadable(what: str, blob: bytes | None) -> StateError:
+    head = (blob or b"")[:8].hex()
+    return StateError(
+        f"the state of {what} cannot be read (it begins with {head})",
+        remedy="it is corrupt or was written by a newer release; restore it, or delete the key to start afresh",
+    )

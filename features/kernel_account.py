@@ -1,0 +1,457 @@
+"""The account kernel: the one place where account features are computed, online and offline.
+
+An event sees what its account did up to its own time and had arrived before it, itself included. An event that
+arrives late therefore never sees the future, and how events are cut into batches changes no bit.
+"""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from features.account_codec import (
+    FRAUDS_BEFORE,
+    HEADER,
+    LAT,
+    LIFE_COUNT,
+    LIFE_SUM,
+    LON,
+    NO_PLACE,
+    PLACE_TIME,
+    ROW_BOUND,
+    STATE_BOUND,
+    STATE_COLUMNS,
+    TABLE,
+    TILES,
+    TX_MASK,
+    decode_account,
+    encode_account,
+    lookup,
+)
+from features.catalogue import ACCOUNT_WINDOWS, LABEL_DELAY, NAMES
+from features.rows import (
+    COUNT,
+    COUNTRY,
+    DEVICE,
+    EXACT,
+    FOLD,
+    FRAUD,
+    MAX,
+    MERCHANT,
+    PAYEE,
+    PAYMENT_COLUMNS,
+    SUM,
+    TIME,
+    TX,
+    find,
+    fold,
+    mark,
+    open_gap,
+    place,
+    settle,
+)
+from vedette.clock import DAY, HOUR
+
+HORIZON = 31 * DAY
+"""Rows older than the account's newest event by this are dropped: the longest window and the longest month."""
+
+MISSING = np.iinfo(np.int64).min
+"""A missing integer input (place, balance, opening date)."""
+
+NEW, DUPLICATE, LATE = 0, 1, 2
+
+_WINDOWS = np.array(list(ACCOUNT_WINDOWS.values()), np.int64)
+_N_WINDOWS = len(_WINDOWS)
+_MONTH = 30 * DAY
+_WEEK = 7 * DAY
+_LARGEST_SUM = 1 << 62
+_EARTH_KM = 6371.0088  # mean radius, IUGG
+
+
+def _column(name: str) -> int:
+    return NAMES.index(name)
+
+
+_AMOUNT = _column("amount_major")
+_HOUR = _column("hour")
+_WEEKDAY = _column("weekday")
+_NIGHT = _column("is_night")
+_WEEKEND = _column("is_weekend")
+_FIRST_WINDOW = _column("account_count_1min")
+_TO_MEAN = _column("amount_to_mean_30d")
+_TO_MAX = _column("amount_to_max_30d")
+_DEVIATION = _column("amount_deviation_30d")
+_RANK = _column("amount_rank_30d")
+_SINCE_LAST = _column("seconds_since_last")
+_GAP = _column("gap_to_mean_30d")
+_BURST = _column("burst_1h")
+_HABIT = _column("hour_habit_30d")
+_HOUR_OF_WEEK = _column("hour_of_week_count_30d")
+_FAMILIARITY = _column("used_merchant_30d")  # also the start of five pairs, in the order of the row's columns
+_DISTINCT = _column("distinct_merchants_1d")
+_DISTANCE = _column("distance_km")
+_SPEED = _column("speed_kmh")
+_DAY_TOTAL = _column("day_total")
+_MONTH_TOTAL = _column("month_total")
+_TO_BALANCE = _column("amount_to_balance")
+_DRAIN = _column("drain_1d")
+_AGE = _column("account_age_days")
+_LIFE_COUNT = _column("account_lifetime_count")
+_LIFE_MEAN = _column("account_mean_lifetime")
+_FRAUDS = _column("account_frauds")
+
+
+@numba.njit(cache=True, nogil=True)
+def _month_start(time: int) -> int:
+    """Start of the UTC month, by the civil calendar's 400-year cycle counted in days from 0000-03-01."""
+    days = time // DAY + 719468
+    day_of_era = days % 146097
+    year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
+    day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
+    month = (5 * day_of_year + 2) // 153
+    day_of_month = day_of_year - (153 * month + 2) // 5
+    return (time // DAY - day_of_month) * DAY
+
+
+@numba.njit(cache=True, nogil=True)
+def _distance_km(lat_1: int, lon_1: int, lat_2: int, lon_2: int) -> float:
+    """Great-circle distance by the haversine formula; millionths of a degree in."""
+    to_radians = math.pi / 180e6
+    a = math.sin((lat_2 - lat_1) * to_radians / 2) ** 2
+    b = math.sin((lon_2 - lon_1) * to_radians / 2) ** 2
+    h = a + math.cos(lat_1 * to_radians) * math.cos(lat_2 * to_radians) * b
+    return 2 * _EARTH_KM * math.asin(min(1.0, math.sqrt(h)))
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _history(
+    rows: NDArray[np.int64],
+    squares: NDArray[np.float64],
+    head: int,
+    tail: int,
+    p: int,
+    tiles: int,
+    state: NDArray[np.int64],
+    scale: float,
+    out: NDArray[np.float64],
+    keys: NDArray[np.int64],
+    marks: NDArray[np.int32],
+    values: NDArray[np.int32],
+    generation: int,
+) -> None:
+    """Features of the event in row p from rows[head:p + 1], newest first, into out."""
+    t = rows[p, TIME]
+    x = rows[p, SUM]
+    day_start = t // DAY * DAY
+    month_start = _month_start(t)
+    time_of_day = t % DAY
+    hour_of_week = (t // HOUR) % 168
+
+    count, total, largest = 0, 0, 0
+    near_1, near_2 = 0.0, 0.0  # sums of (amount - x) and its square: no cancellation when amounts are alike
+    window = 0
+    before, smaller, habit, same_hour, earlier_max = 0, 0, 0, 0, 0
+    newest_before, oldest_before = t, t
+    day_total, month_total, frauds = 0, 0, state[FRAUDS_BEFORE]
+    used = np.zeros(PAYEE - MERCHANT + 1, np.int64)
+    merchants, devices, countries, payees, merchants_1d = 0, 0, 0, 0, 0
+
+    for r in range(p, head - 1, -1):
+        row = rows[r]
+        age = t - row[TIME]
+        while window < _N_WINDOWS and age >= _WINDOWS[window]:
+            _window(out, window, count, total, largest, near_1, near_2, scale)
+            window += 1
+        if row[FRAUD] and age >= LABEL_DELAY:
+            frauds += row[FRAUD]
+        n = row[COUNT]
+        if n == 0:
+            continue
+        if row[TIME] >= month_start:
+            month_total += row[SUM]
+            if row[TIME] >= day_start:
+                day_total += row[SUM]
+        if age >= _MONTH:
+            continue
+        count += n
+        total += row[SUM]
+        largest = max(largest, row[MAX])
+        if r < head + tiles:
+            near_1 += float(row[SUM]) - float(x) * n
+            near_2 += max(0.0, squares[r] - 2.0 * float(x) * float(row[SUM]) + float(x) * float(x) * n)
+        else:
+            d = float(row[SUM] - x)
+            near_1 += d
+            near_2 += d * d
+        if age < _WEEK:
+            if row[MERCHANT] and lookup(keys, marks, values, generation, row[MERCHANT], r) == r:
+                merchants += 1
+                if age < DAY:
+                    merchants_1d += 1
+            if row[DEVICE] and lookup(keys, marks, values, generation, row[DEVICE] | 1 << 32, r) == r:
+                devices += 1
+            if row[COUNTRY] and lookup(keys, marks, values, generation, row[COUNTRY] | 2 << 32, r) == r:
+                countries += 1
+            if row[PAYEE] and lookup(keys, marks, values, generation, row[PAYEE] | 3 << 32, r) == r:
+                payees += 1
+        if r == p:
+            continue
+        if before == 0:
+            newest_before = row[TIME]
+        oldest_before = row[TIME]
+        before += n
+        earlier_max = max(earlier_max, row[MAX])
+        if row[SUM] < x * n:
+            smaller += n
+        apart = abs(row[TIME] % DAY - time_of_day)
+        if min(apart, DAY - apart) <= HOUR:
+            habit += n
+        if (row[TIME] // HOUR) % 168 == hour_of_week:
+            same_hour += n
+        for k in range(PAYEE - MERCHANT + 1):
+            if row[MERCHANT + k] == rows[p, MERCHANT + k]:
+                used[k] += 1
+    while window < _N_WINDOWS:
+        _window(out, window, count, total, largest, near_1, near_2, scale)
+        window += 1
+
+    if before:
+        earlier_mean = (total - x) / before
+        if earlier_mean > 0:
+            out[_TO_MEAN] = x / earlier_mean
+        if earlier_max > 0:
+            out[_TO_MAX] = x / earlier_max
+        out[_RANK] = smaller / before
+        out[_HABIT] = habit / before
+        out[_SINCE_LAST] = (t - newest_before) / 1000.0
+        if before > 1:
+            mean = near_1 / before
+            variance = near_2 / before - mean * mean
+            if variance > 0:
+                out[_DEVIATION] = -mean / math.sqrt(variance)
+            if newest_before > oldest_before:
+                out[_GAP] = (t - newest_before) * (before - 1) / (newest_before - oldest_before)
+    for k in range(PAYEE - MERCHANT + 1):
+        if rows[p, MERCHANT + k]:
+            out[_FAMILIARITY + 2 * k] = used[k]
+            if before:
+                out[_FAMILIARITY + 2 * k + 1] = 1.0 if used[k] == 0 else 0.0
+    out[_HOUR_OF_WEEK] = same_hour
+    out[_BURST] = out[_FIRST_WINDOW + 5 * 2] * 720.0 / count
+    out[_DISTINCT] = merchants_1d
+    out[_DISTINCT + 1] = merchants
+    out[_DISTINCT + 2] = devices
+    out[_DISTINCT + 3] = countries
+    out[_DISTINCT + 4] = payees
+    out[_DAY_TOTAL] = day_total / scale
+    out[_MONTH_TOTAL] = month_total / scale
+    out[_FRAUDS] = frauds
+
+    life_count, life_sum = state[LIFE_COUNT], state[LIFE_SUM]
+    for r in range(p + 1, tail):
+        life_count -= rows[r, COUNT]
+        life_sum -= rows[r, SUM]
+    out[_LIFE_COUNT] = life_count
+    out[_LIFE_MEAN] = life_sum / scale / life_count
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _window(
+    out: NDArray[np.float64],
+    window: int,
+    count: int,
+    total: int,
+    largest: int,
+    near_1: float,
+    near_2: float,
+    scale: float,
+) -> None:
+    at = _FIRST_WINDOW + 5 * window
+    out[at] = count
+    out[at + 1] = total / scale
+    out[at + 2] = total / scale / count
+    out[at + 3] = largest / scale
+    mean = near_1 / count
+    out[at + 4] = math.sqrt(max(0.0, near_2 / count - mean * mean)) / scale
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def stateless(time: int, amount: int, scale: float, balance: int, opened_at: int, out: NDArray[np.float64]) -> None:
+    """Fill a row with what needs no history; everything else becomes NaN."""
+    out[:] = np.nan
+    hour = time % DAY // HOUR
+    weekday = (time // DAY + 3) % 7  # 1970-01-01 was a Thursday
+    out[_AMOUNT] = amount / scale
+    out[_HOUR] = hour
+    out[_WEEKDAY] = weekday
+    out[_NIGHT] = 1.0 if hour <= 6 else 0.0
+    out[_WEEKEND] = 1.0 if weekday >= 5 else 0.0
+    if balance != MISSING and balance > 0:
+        out[_TO_BALANCE] = amount / balance
+    if opened_at != MISSING:
+        out[_AGE] = (time - opened_at) / DAY
+
+
+@numba.njit(cache=True, nogil=True)
+def _layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """First pool row of each account, int64[accounts + 1]: room for what it has and one more row per event."""
+    accounts = starts.shape[0] - 1
+    room = np.zeros(accounts + 1, np.int64)
+    for i in range(slots.shape[0]):
+        room[slots[i] + 1] += 1
+    for a in range(accounts):
+        if starts[a + 1] - starts[a] >= HEADER:
+            room[a + 1] += np.int64(blobs[starts[a] + 1]) | np.int64(blobs[starts[a] + 2]) << 8
+        room[a + 1] += room[a]
+    return room
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def advance_accounts(
+    blobs: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    slots: NDArray[np.int64],
+    time: NDArray[np.int64],
+    amount: NDArray[np.int64],
+    scale: NDArray[np.float64],
+    tx: NDArray[np.int64],
+    identifiers: NDArray[np.int64],
+    lat: NDArray[np.int64],
+    lon: NDArray[np.int64],
+    balance: NDArray[np.int64],
+    opened_at: NDArray[np.int64],
+    label: NDArray[np.int8],
+    out: NDArray[np.float64],
+    status: NDArray[np.int8],
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+    """Take events into the states of their accounts, in order, and compute their features.
+
+    Args:
+        blobs: uint8, the blobs of all accounts of the batch one after the other; an empty one is a new account.
+        starts: int64[accounts + 1], where each begins.
+        slots: int64[n], the account of each event.
+        time: int64[n], event times in milliseconds.
+        amount: int64[n], minor units.
+        scale: float64[n], minor units in a major unit of the event's currency.
+        tx: int64[n], transaction hashes, cut to TX_MASK here.
+        identifiers: int64[n, 5], 32-bit hashes of merchant, category, device, country and payee; 0 is missing.
+        lat: int64[n], millionths of a degree, or MISSING.
+        lon: int64[n], likewise.
+        balance: int64[n], minor units, or MISSING.
+        opened_at: int64[n], milliseconds, or MISSING.
+        label: int8[n], -1 for a payment, else a label on the payment with this time and hash: 1 fraud, 0 not.
+        out: float64[n, features], filled for payments.
+        status: int8[n], becomes NEW, DUPLICATE or LATE for payments.
+
+    Returns:
+        The new blobs, where each begins, and -1, or else the index of an account whose blob is not valid.
+    """
+    accounts = starts.shape[0] - 1
+    base = _layout(blobs, starts, slots)
+    rows = np.empty((base[accounts], PAYMENT_COLUMNS), np.int64)
+    squares = np.empty(base[accounts], np.float64)
+    states = np.empty((accounts, STATE_COLUMNS), np.int64)
+    heads = np.empty(accounts, np.int64)
+    tails = np.empty(accounts, np.int64)
+    keys = np.empty(TABLE, np.int64)
+    marks = np.zeros(TABLE, np.int32)
+    values = np.empty(TABLE, np.int32)
+    floats = np.empty(1, np.float64)
+    generation = 0
+    for a in range(accounts):
+        first, last = base[a], base[a + 1]
+        n = decode_account(blobs, starts[a], starts[a + 1], states[a], rows[first:last], squares[first:last], floats)
+        if n < 0:
+            return np.empty(0, np.uint8), starts, a
+        heads[a] = first
+        tails[a] = first + n
+
+    for i in range(slots.shape[0]):
+        a = slots[i]
+        state = states[a]
+        head, tail, tiles = heads[a], tails[a], state[TILES]
+        t, h = time[i], tx[i] & TX_MASK
+        newest = np.int64(-1)
+        for r in range(tail - 1, head - 1, -1):  # a label that waits for its event is not news of the account
+            if rows[r, COUNT]:
+                newest = rows[r, TIME]
+                break
+        if label[i] >= 0:
+            if newest >= 0 and t <= newest - HORIZON:
+                state[FRAUDS_BEFORE] += label[i]
+            else:
+                tails[a] += mark(rows, squares, head, tail, tiles, t, h, label[i] == 1)
+            continue
+        stateless(t, amount[i], scale[i], balance[i], opened_at[i], out[i])
+        generation += 1
+        p = place(rows, head, tail, t)
+        known = find(rows, head + tiles, p, t, h)
+        status[i] = LATE if t < newest else NEW
+        if known >= 0:
+            p = known
+            if rows[p, COUNT]:
+                status[i] = DUPLICATE
+        else:
+            open_gap(rows, squares, p, tail)
+            if p < head + tiles:
+                tiles += 1
+            tail += 1
+            rows[p] = 0
+        if status[i] != DUPLICATE:
+            state[LIFE_COUNT] += 1
+            state[LIFE_SUM] = min(_LARGEST_SUM, state[LIFE_SUM] + amount[i])
+            rows[p, TIME] = t
+            rows[p, TX] = h
+            rows[p, COUNT] = 1
+            rows[p, SUM] = amount[i]
+            rows[p, MAX] = amount[i]
+            squares[p] = float(amount[i]) * float(amount[i])
+            for k in range(PAYEE - MERCHANT + 1):
+                rows[p, MERCHANT + k] = identifiers[i, k]
+        _history(rows, squares, head, tail, p, tiles, state, scale[i], out[i], keys, marks, values, generation)
+        if balance[i] != MISSING and balance[i] > 0:
+            spent = out[i, _FIRST_WINDOW + 5 * 4 + 1] * scale[i]
+            out[i, _DRAIN] = spent / (balance[i] + spent - amount[i])
+        if lat[i] != MISSING and lon[i] != MISSING and status[i] != DUPLICATE and t >= state[PLACE_TIME]:
+            if state[PLACE_TIME] != NO_PLACE:
+                km = _distance_km(state[LAT], state[LON], lat[i], lon[i])
+                out[i, _DISTANCE] = km
+                out[i, _SPEED] = km * HOUR / max(t - state[PLACE_TIME], 1000)
+            state[PLACE_TIME] = t
+            state[LAT] = lat[i]
+            state[LON] = lon[i]
+        if p < head + tiles:
+            head, tiles = settle(rows, squares, head, tiles, p)
+        oldest = max(newest, t) - HORIZON
+        while rows[head, TIME] <= oldest:
+            state[FRAUDS_BEFORE] += rows[head, FRAUD]
+            head += 1
+            tiles = max(tiles - 1, 0)
+        if tail - head - tiles >= EXACT + FOLD:
+            head, tiles = fold(rows, squares, head, tiles)
+        state[TILES] = tiles
+        heads[a], tails[a] = head, tail
+
+    size = np.int64(0)
+    for a in range(accounts):
+        size += STATE_BOUND + (tails[a] - heads[a]) * ROW_BOUND
+    blobs_out = np.empty(size, np.uint8)
+    starts_out = np.zeros(accounts + 1, np.int64)
+    at = 0
+    for a in range(accounts):
+        generation += 1
+        at = encode_account(
+            states[a],
+            rows[heads[a] : tails[a]],
+            squares[heads[a] : tails[a]],
+            blobs_out,
+            at,
+            keys,
+            marks,
+            values,
+            generation,
+            floats,
+        )
+        starts_out[a + 1] = at
+    return blobs_out, starts_out, -1

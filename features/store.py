@@ -1,0 +1,122 @@
+"""Feature state in Redis: blobs, watermarks and the epoch that says who may write."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import redis
+
+from vedette import keys
+from vedette.clock import DAY
+from vedette.errors import FencedError, UnavailableError
+from vedette.settings import RedisSettings
+
+_COMMIT = (Path(__file__).parent / "commit.lua").read_text(encoding="utf-8")
+_MGET_KEYS = 5000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Ownership of a partition, and where its state stands."""
+
+    epoch: int
+    meta: dict[str, int]
+    """Watermarks by field name (see vedette.keys), the epoch not among them."""
+
+
+class StateStore(Protocol):
+    """Where state lives between batches."""
+
+    def claim(self, partition: int) -> Claim:
+        """Take over a partition: whoever claimed it before can no longer write."""
+        ...
+
+    def load(self, names: Sequence[str]) -> list[bytes | None]:
+        """The blobs under these keys, None where there is none."""
+        ...
+
+    def commit(self, partition: int, epoch: int, blobs: Mapping[str, bytes], meta: Mapping[str, int]) -> None:
+        """Write blobs and watermarks in one atomic step.
+
+        Raises:
+            FencedError: Another worker has claimed the partition since.
+        """
+        ...
+
+
+class RedisStore:
+    """State in Redis, a cluster included: all keys of a partition share a hash tag.
+
+    Every method raises UnavailableError when Redis does not answer or refuses to write.
+    """
+
+    def __init__(self, settings: RedisSettings) -> None:
+        self.prefix = settings.prefix
+        self._ttl = settings.state_ttl_days * DAY // 1000
+        self._client = redis.Redis.from_url(
+            settings.url,
+            password=settings.password.value if settings.password else None,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
+            retry=None,  # the worker repeats whole steps; a hidden repeat of a write would blur what happened
+        )
+        self._commit = self._client.register_script(_COMMIT)
+
+    def claim(self, partition: int) -> Claim:
+        """See StateStore."""
+        name = keys.meta(self.prefix, partition)
+        with _reachable():
+            pipeline: Any = self._client.pipeline(transaction=True)
+            pipeline.hincrby(name, keys.EPOCH, 1)
+            pipeline.hgetall(name)
+            epoch, fields = pipeline.execute()
+        meta = {field.decode(): int(value) for field, value in fields.items() if field != keys.EPOCH.encode()}
+        return Claim(epoch, meta)
+
+    def meta(self, partition: int) -> dict[str, int]:
+        """Watermarks of a partition, without claiming it."""
+        with _reachable():
+            fields: Any = self._client.hgetall(keys.meta(self.prefix, partition))
+        return {field.decode(): int(value) for field, value in fields.items()}
+
+    def load(self, names: Sequence[str]) -> list[bytes | None]:
+        """See StateStore."""
+        blobs: list[bytes | None] = []
+        with _reachable():
+            for start in range(0, len(names), _MGET_KEYS):
+                answer: Any = self._client.mget(names[start : start + _MGET_KEYS])
+                blobs += answer
+        return blobs
+
+    def commit(self, partition: int, epoch: int, blobs: Mapping[str, bytes], meta: Mapping[str, int]) -> None:
+        """See StateStore."""
+        fields = [part for field, value in meta.items() for part in (field, value)]
+        with _reachable():
+            written = self._commit(
+                keys=[keys.meta(self.prefix, partition), *blobs],
+                args=[epoch, self._ttl, len(fields), *fields, *blobs.values()],
+            )
+        if not written:
+            raise FencedError(
+                f"partition {partition} belongs to another worker now (epoch {epoch} is over)",
+                remedy="nothing was written; this worker gives the partition up",
+            )
+
+    def ping(self) -> None:
+        """Raise UnavailableError unless Redis answers."""
+        with _reachable():
+            self._client.ping()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as error:
+        raise UnavailableError(f"Redis: {error}", remedy="`vedette doctor` says what is wrong with it") from error
