@@ -1,0 +1,236 @@
+"""A local server that answers like Twilio's Messages resource (API version 2010-04-01), on this machine alone.
+
+It keeps the messages instead of sending them. Response forms and error codes follow Twilio's documentation
+(https://www.twilio.com/docs/messaging/api/message-resource, https://www.twilio.com/docs/api/errors).
+"""
+
+import base64
+import re
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from stack.sms_http import API, Answer, Server, missing
+from vedette.clock import Clock, SystemClock
+
+_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_LONGEST_BODY = 1600
+_HANG_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sms:
+    """A message as it was received; `sent_at` is in ms since 1970-01-01 UTC."""
+
+    sid: str
+    to: str
+    sender: str
+    body: str
+    sent_at: int
+
+
+TOO_MANY = Answer(HTTPStatus.TOO_MANY_REQUESTS, 20429, "Too Many Requests")
+BROKEN = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, 20500, "Internal Server Error")
+BROKEN_BUT_KEPT = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, 20500, "Internal Server Error", kept=True)
+SILENT = Answer(hangs=True)
+SILENT_BUT_KEPT = Answer(hangs=True, kept=True)
+INVALID_TO = Answer(HTTPStatus.BAD_REQUEST, 21211, "The 'To' number is not a valid phone number.")
+
+
+class SmsSink:
+    """An HTTP server on 127.0.0.1, running in threads between `with` and its end.
+
+    Args:
+        port: 0 takes a free one.
+        account_sid: The account it has.
+        auth_token: The account's token.
+        on_sms: Called in a server thread with every message kept.
+        clock: Dates the messages.
+    """
+
+    def __init__(
+        self,
+        port: int = 0,
+        *,
+        account_sid: str = "AC" + 32 * "0",
+        auth_token: str = "local",  # noqa: S107, the sink keeps nothing worth protecting
+        on_sms: Callable[[Sms], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self.host = "127.0.0.1"
+        self.port = port
+        self.account_sid = account_sid
+        self.auth_token = auth_token
+        self._on_sms = on_sms
+        self._clock = clock or SystemClock()
+        self._messages: list[Sms] = []
+        self._answers: deque[Answer] = deque()
+        self._deaf = 0
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._server = Server((self.host, self.port), self)
+        self.port = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="sms-sink", kwargs={"poll_interval": 0.05}
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        if self._server and self._thread:
+            self._server.shutdown()
+            self._thread.join()
+            self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """What to set as twilio_base_url."""
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def messages(self) -> list[Sms]:
+        """The messages kept so far, in order of arrival."""
+        with self._lock:
+            return list(self._messages)
+
+    def script(self, *answers: Answer) -> None:
+        """Answer the next POSTs like this, then as usual again."""
+        with self._lock:
+            self._answers.extend(answers)
+
+    def refuse_lists(self, times: int) -> None:
+        """Answer the next GETs with 503."""
+        with self._lock:
+            self._deaf = times
+
+    def authorised(self, account: str, header: str) -> bool:
+        """Whether a request's account and Authorization header are the sink's own."""
+        expected = base64.b64encode(f"{self.account_sid}:{self.auth_token}".encode()).decode()
+        return account == self.account_sid and header == f"Basic {expected}"
+
+    def post(self, form: dict[str, str]) -> Answer | dict[str, Any]:
+        """Create a message: its resource, or an answer that is an error or never comes."""
+        with self._lock:
+            answer = self._answers.popleft() if self._answers else Answer()
+        if answer.status == HTTPStatus.CREATED and not answer.hangs:
+            if fault := _fault(form):
+                return fault
+            # Just created, a message is still queued and has no date of sending.
+            return self._resource(self._keep(form)) | {"status": "queued", "date_sent": None}
+        if answer.kept:
+            self._keep(form)
+        if answer.hangs:
+            self._closing.wait(_HANG_S)
+        return answer
+
+    def get(self, sid: str) -> Answer | dict[str, Any]:
+        """One message's resource."""
+        for message in self.messages:
+            if message.sid == sid:
+                return self._resource(message)
+        return missing(sid)
+
+    def list(self, query: dict[str, str]) -> Answer | dict[str, Any]:
+        """A page of the messages, newest first, filtered by To, From and DateSent."""
+        with self._lock:
+            if self._deaf:
+                self._deaf -= 1
+                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, 20503, "Service unavailable")
+        found = [message for message in reversed(self.messages) if _matches(message, query)]
+        size, page = int(query.get("PageSize", "50")), int(query.get("Page", "0"))
+        shown = found[page * size : (page + 1) * size]
+        path = f"{API}/Accounts/{self.account_sid}/Messages.json"
+
+        def uri(number: int) -> str:
+            return f"{path}?{urlencode(query | {'PageSize': str(size), 'Page': str(number)})}"
+
+        return {
+            "messages": [self._resource(message) for message in shown],
+            "page": page,
+            "page_size": size,
+            "start": page * size,
+            "end": page * size + max(len(shown) - 1, 0),
+            "uri": uri(page),
+            "first_page_uri": uri(0),
+            "previous_page_uri": uri(page - 1) if page else None,
+            "next_page_uri": uri(page + 1) if len(found) > (page + 1) * size else None,
+        }
+
+    def _keep(self, form: dict[str, str]) -> Sms:
+        with self._lock:
+            message = Sms(
+                sid=f"SM{len(self._messages) + 1:032x}",
+                to=form.get("To", ""),
+                sender=form.get("From", "") or form.get("MessagingServiceSid", ""),
+                body=form.get("Body", ""),
+                sent_at=self._clock.now_ms(),
+            )
+            self._messages.append(message)
+        if self._on_sms:
+            self._on_sms(message)
+        return message
+
+    def _resource(self, message: Sms) -> dict[str, Any]:
+        date = format_datetime(datetime.fromtimestamp(message.sent_at // 1000, UTC))
+        uri = f"{API}/Accounts/{self.account_sid}/Messages/{message.sid}"
+        service = message.sender if message.sender.startswith("MG") else None
+        return {
+            "sid": message.sid,
+            "account_sid": self.account_sid,
+            "messaging_service_sid": service,
+            "from": None if service else message.sender,
+            "to": message.to,
+            "body": message.body,
+            "status": "sent",
+            "direction": "outbound-api",
+            "date_created": date,
+            "date_sent": date,
+            "date_updated": date,
+            "num_segments": str(1 if len(message.body) <= 160 else -(-len(message.body) // 153)),
+            "num_media": "0",
+            "price": None,
+            "price_unit": "USD",
+            "error_code": None,
+            "error_message": None,
+            "api_version": "2010-04-01",
+            "uri": f"{uri}.json",
+            "subresource_uris": {"media": f"{uri}/Media.json"},
+        }
+
+
+def _fault(form: dict[str, str]) -> Answer | None:
+    """What Twilio would refuse in a message, if anything."""
+    bad = HTTPStatus.BAD_REQUEST
+    to, body = form.get("To", ""), form.get("Body", "")
+    if not to:
+        return Answer(bad, 21604, "A 'To' phone number is required.")
+    if not _E164.fullmatch(to):
+        return Answer(bad, 21211, f"The 'To' number {to} is not a valid phone number.")
+    if not form.get("From") and not form.get("MessagingServiceSid"):
+        return Answer(bad, 21603, "A 'From' phone number is required.")
+    if not body:
+        return Answer(bad, 21602, "Message body is required.")
+    if len(body) > _LONGEST_BODY:
+        return Answer(bad, 21617, "The concatenated message body exceeds the 1600 character limit.")
+    return None
+
+
+def _matches(message: Sms, query: dict[str, str]) -> bool:
+    day = datetime.fromtimestamp(message.sent_at / 1000, UTC).date().isoformat()
+    return (
+        query.get("To", message.to) == message.to
+        and query.get("From", message.sender) == message.sender
+        and query.get("DateSent", day)[:10] == day
+        and query.get("DateSent>", day)[:10] <= day <= query.get("DateSent<", day)[:10]
+    )

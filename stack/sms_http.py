@@ -1,0 +1,127 @@
+"""The HTTP side of the local SMS server: paths, authorisation, and errors in Twilio's form."""
+
+import json
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+API = "/2010-04-01"
+
+_PATH = re.compile(API + r"/Accounts/(?P<account>[^/]+)/Messages(?:/(?P<sid>[^/]+))?\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A scripted answer to one POST.
+
+    Args:
+        status: HTTP status; 201 keeps the message and answers as usual.
+        code: Twilio's error code.
+        message: Twilio's error message.
+        kept: The message is kept although the answer is an error or never comes.
+        hangs: No answer comes before the client gives up.
+        retry_after_s: Value of the Retry-After header, if not 0.
+    """
+
+    status: int = HTTPStatus.CREATED
+    code: int = 0
+    message: str = ""
+    kept: bool = False
+    hangs: bool = False
+    retry_after_s: int = 0
+
+
+class Messages(Protocol):
+    """What stands behind the HTTP side."""
+
+    def authorised(self, account: str, header: str) -> bool:
+        """Whether a request's account and Authorization header are right."""
+        ...
+
+    def post(self, form: dict[str, str]) -> Answer | dict[str, Any]:
+        """Create a message."""
+        ...
+
+    def get(self, sid: str) -> Answer | dict[str, Any]:
+        """One message."""
+        ...
+
+    def list(self, query: dict[str, str]) -> Answer | dict[str, Any]:
+        """A page of messages."""
+        ...
+
+
+class Server(ThreadingHTTPServer):
+    """Serves Messages over HTTP, a thread for each connection."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], sink: Messages) -> None:
+        super().__init__(address, _Handler)
+        self.sink = sink
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that gives up waiting is part of the script."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        """Create a message."""
+        length = int(self.headers.get("Content-Length", "0"))
+        form = _first_values(self.rfile.read(length).decode())
+        if path := self._path():
+            self._say(self.server.sink.post(form) if path["sid"] is None else missing(self.path), HTTPStatus.CREATED)
+
+    def do_GET(self) -> None:
+        """Show one message, or list them."""
+        if path := self._path():
+            sink, sid = self.server.sink, path["sid"]
+            self._say(sink.get(sid) if sid else sink.list(_first_values(urlsplit(self.path).query)), HTTPStatus.OK)
+
+    def _path(self) -> re.Match[str] | None:
+        """The parts of the path, or None once the request has been refused."""
+        path = _PATH.fullmatch(urlsplit(self.path).path)
+        if path is None:
+            self._say(missing(self.path), HTTPStatus.NOT_FOUND)
+        elif not self.server.sink.authorised(path["account"], self.headers.get("Authorization", "")):
+            self._say(Answer(HTTPStatus.UNAUTHORIZED, 20003, "Authenticate"), HTTPStatus.UNAUTHORIZED)
+            return None
+        return path
+
+    def _say(self, answer: Answer | dict[str, Any], status: int) -> None:
+        if not isinstance(answer, Answer):
+            self._write(status, answer)
+        elif answer.hangs:
+            self.close_connection = True
+        else:
+            more_info = f"https://www.twilio.com/docs/errors/{answer.code}"
+            body = {"code": answer.code, "message": answer.message, "more_info": more_info, "status": answer.status}
+            self._write(answer.status, body, answer.retry_after_s)
+
+    def _write(self, status: int, body: dict[str, Any], retry_after_s: int = 0) -> None:
+        encoded = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(encoded)))
+        if retry_after_s:
+            self.send_header("Retry-After", str(retry_after_s))
+        self.end_headers()
+        self.wfile.write(encoded)
+
+    def log_message(self, *_: Any) -> None:
+        """Nothing: whoever runs the sink is told through its callback."""
+
+
+def missing(path: str) -> Answer:
+    """Twilio's answer for what it does not have."""
+    return Answer(HTTPStatus.NOT_FOUND, 20404, f"The requested resource {path} was not found")
+
+
+def _first_values(encoded: str) -> dict[str, str]:
+    return {key: values[0] for key, values in parse_qs(encoded).items()}
