@@ -1,0 +1,192 @@
+"""Keeps event time across partitions within a bound, by watching how far the worker has come.
+
+When history is replayed at full speed, one partition's transactions may be far ahead of another's in event time, and a
+merchant's delayed features would miss what the slower partitions still hold. The stream is therefore cut into slices,
+an eighth of the bound long. Before a slice that starts at T goes out, everything before T - bound + slice has been
+applied by the worker: first the transactions and labels, then the merchant activity those gave rise to.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from threading import Event
+from typing import Protocol
+
+import redis
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from vedette import keys
+from vedette.errors import UnavailableError
+from vedette.settings import Settings
+from vedette.topics import Name
+
+SLICES = 8
+_POLL_S = 0.01
+_POLL_MOST_S = 0.1
+_WARN_S = 5.0
+_TIMEOUT_S = 10.0
+
+Offsets = Mapping[int, int]
+
+
+class Ends(Protocol):
+    """Tells how long topics are."""
+
+    def __call__(self, topic: Name) -> Offsets:
+        """Per partition, the offset that the next message will get; 0 where nothing is to be read."""
+        ...
+
+
+class Positions(Protocol):
+    """Tells how far the worker has come."""
+
+    def __call__(self, topic: Name, partitions: list[int]) -> Offsets:
+        """Per partition, the next offset to apply; 0 where nothing has been applied."""
+        ...
+
+
+class BrokerEnds:
+    """End offsets as the broker knows them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.topics.prefix
+        self._where = settings.kafka.bootstrap_servers
+        self._consumer = Consumer(
+            settings.kafka.client_config() | {"group.id": "vedette-replay", "enable.auto.commit": False, "log_level": 2}
+        )
+        self._partitions: dict[Name, list[int]] = {}
+
+    def __call__(self, topic: Name) -> Offsets:
+        """See Ends.
+
+        Raises:
+            UnavailableError: The broker does not answer.
+        """
+        name = self._prefix + topic
+        try:
+            if topic not in self._partitions:
+                metadata = self._consumer.list_topics(name, timeout=_TIMEOUT_S).topics[name]
+                self._partitions[topic] = sorted(metadata.partitions)
+            ends = {}
+            for partition in self._partitions[topic]:
+                low, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(name, partition), timeout=_TIMEOUT_S, cached=False
+                )
+                ends[partition] = high if high > low else 0
+        except KafkaException as error:
+            raise UnavailableError(
+                f"the broker at {self._where} does not tell the end of topic {name}: {error.args[0].str()}"
+            ) from error
+        return ends
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._consumer.close()
+
+
+class RedisPositions:
+    """The worker's watermarks as it keeps them beside its state."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._prefix = settings.redis.prefix
+        self._url = settings.redis.url
+        password = {"password": settings.redis.password.value} if settings.redis.password else {}
+        self._redis = redis.Redis.from_url(settings.redis.url, socket_timeout=settings.redis.timeout_s, **password)
+
+    def __call__(self, topic: Name, partitions: list[int]) -> Offsets:
+        """See Positions.
+
+        Raises:
+            UnavailableError: Redis does not answer.
+        """
+        try:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for partition in partitions:
+                    pipe.hget(keys.meta(self._prefix, partition), keys.position(topic))
+                values = pipe.execute()
+        except redis.RedisError as error:
+            raise UnavailableError(
+                f"Redis at {self._url} does not answer: {error}", remedy="check [redis] url; --align needs it"
+            ) from error
+        return {partition: int(value or 0) for partition, value in zip(partitions, values, strict=True)}
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+
+class Aligner:
+    """Lets slices of event time pass once the worker is close enough behind.
+
+    Args:
+        bound_ms: How far apart in event time a message published and one not yet applied may be.
+        ends: How long topics are.
+        positions: How far the worker has come.
+        stopping: When set, waiting ends at once.
+        timeout_s: The worker may stand still for as long as this.
+        warn: Told once, after five seconds without progress.
+        monotonic: A clock that never goes back, in seconds.
+    """
+
+    def __init__(
+        self,
+        bound_ms: int,
+        ends: Ends,
+        positions: Positions,
+        *,
+        stopping: Event,
+        timeout_s: float = 120.0,
+        warn: Callable[[str], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.slice_ms = max(bound_ms // SLICES, 1)
+        self._bound_ms = bound_ms
+        self._ends = ends
+        self._positions = positions
+        self._stopping = stopping
+        self._timeout_s = timeout_s
+        self._warn = warn
+        self._warned = False
+        self._monotonic = monotonic
+        self._marks: deque[tuple[int, dict[Name, Offsets]]] = deque()
+
+    def before(self, start_ms: int) -> None:
+        """Wait until a slice of event time that starts here may be published.
+
+        Raises:
+            UnavailableError: The worker made no progress within the time-out, or broker or Redis do not answer.
+        """
+        due: dict[Name, Offsets] = {}
+        while self._marks and self._marks[0][0] <= start_ms - self._bound_ms + self.slice_ms:
+            due = self._marks.popleft()[1]  # offsets only grow, so the last one says it all
+        for topic, offsets in due.items():
+            self._wait(topic, offsets)
+        if due:
+            self._wait(Name.ACTIVITY, self._ends(Name.ACTIVITY))
+
+    def after(self, end_ms: int) -> None:
+        """Remember what has been published up to the end of a slice; everything must have been flushed."""
+        self._marks.append((end_ms, {topic: self._ends(topic) for topic in (Name.TRANSACTIONS, Name.LABELS)}))
+
+    def _wait(self, topic: Name, wanted: Offsets) -> None:
+        partitions = list(wanted)
+        delay, best, since = _POLL_S, -1, self._monotonic()
+        while not self._stopping.is_set():
+            reached = self._positions(topic, partitions)
+            behind = {p: wanted[p] - reached[p] for p in partitions if reached[p] < wanted[p]}
+            if not behind:
+                return
+            if (total := sum(reached.values())) > best:
+                best, since, delay = total, self._monotonic(), _POLL_S
+            still = self._monotonic() - since
+            if still > self._timeout_s:
+                raise UnavailableError(
+                    f"the worker has not moved on topic {topic} for {self._timeout_s:g} s and is "
+                    f"{sum(behind.values())} messages behind in partitions {', '.join(map(str, behind))}",
+                    remedy="is `vedette worker` running, on the same broker, Redis and prefixes?",
+                )
+            if still > min(_WARN_S, self._timeout_s / 2) and not self._warned:
+                self._warned = True
+                self._warn(f"--align waits for the worker, which does not move on topic {topic}; is it running?")
+            self._stopping.wait(delay)
+            delay = min(delay * 1.5, _POLL_MOST_S)
