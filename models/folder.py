@@ -1,0 +1,254 @@
+"""The model folder: `model.txt` (LightGBM), `contract.json` (what it may be used for), `baseline.json` (for drift)."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+
+from features.catalogue import catalogue_hash
+from models import provenance
+from models.calibration import Calibration
+from models.evaluate import FoldResult
+from models.frame import EXTRA, Frame
+from models.metrics import Metrics
+from models.train import Thresholds, TrainedModel, TrainingConfig
+from vedette.errors import ModelError
+
+FORMAT = 1
+File = TypeVar("File", bound=msgspec.Struct)
+
+BOOSTER, CONTRACT, BASELINE = "model.txt", "contract.json", "baseline.json"
+LEVELS = tuple(level / 20 for level in range(21))
+"""Which quantiles the baseline keeps."""
+
+
+class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Everything a model promises and needs. Times are milliseconds UTC.
+
+    Attributes:
+        format: Version of this layout.
+        name: What the model is called; with `version` it is unique.
+        version: First eight hexadecimal digits of `model_sha256`.
+        created_at: When it was trained.
+        features: Columns of the booster in order; those with the prefix `extra.` come with the transaction.
+        features_hash: Of the feature catalogue it was trained with.
+        trained_from: Event time of the first training row.
+        trained_to: Event time of the last training row.
+        training_rows: Number of training rows.
+        training_frauds: Frauds among them.
+        data_hash: SHA-256 of the training rows.
+        label_delay_days: What a label takes to arrive.
+        validation: Figures of the latest training rows; calibration and threshold were fitted on them.
+        folds: Figures of the folds of the protocol, on rows that taught nothing.
+        thresholds: Probabilities from which on a payment is flagged.
+        calibration: From the booster's margin to a probability.
+        config: How it was trained.
+        libraries: Versions of the libraries that made it.
+        git_commit: Of the code that made it, if it was a checkout.
+        approvals: Who approved it; filled later.
+        model_sha256: SHA-256 of `model.txt`.
+    """
+
+    format: int = FORMAT
+    name: str
+    version: str
+    created_at: int
+    features: list[str]
+    features_hash: str
+    trained_from: int
+    trained_to: int
+    training_rows: int
+    training_frauds: int
+    data_hash: str
+    label_delay_days: int
+    validation: Metrics
+    folds: list[FoldResult]
+    thresholds: Thresholds
+    calibration: Calibration
+    config: TrainingConfig
+    libraries: dict[str, str]
+    git_commit: str | None
+    approvals: list[str] = []
+    model_sha256: str
+
+
+class Distribution(msgspec.Struct, frozen=True, kw_only=True):
+    """How one column was distributed in training: share of missing values, and quantiles of the others."""
+
+    missing: float
+    quantiles: list[float]
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What drift is measured against.
+
+    Attributes:
+        format: Version of this layout.
+        levels: Which quantiles are kept.
+        features: Per feature of the booster.
+        score: Of the calibrated probability.
+    """
+
+    format: int = FORMAT
+    levels: list[float]
+    features: dict[str, Distribution]
+    score: Distribution
+
+
+def save(
+    folder: Path,
+    model: TrainedModel,
+    frame: Frame,
+    *,
+    name: str,
+    label_delay_days: int,
+    folds: list[FoldResult],
+    created_at: int,
+    git_commit: str | None,
+) -> Contract:
+    """Write a model folder, replacing one that is there; a reader never sees half of it.
+
+    Args:
+        folder: Where; its parents are made.
+        model: What `train` returned.
+        frame: The rows it was trained on.
+        name: What the model is called.
+        label_delay_days: What a label takes to arrive.
+        folds: What `evaluate` returned.
+        created_at: Milliseconds UTC.
+        git_commit: Of the code, if known.
+    """
+    booster = model.text.encode()
+    sha256 = hashlib.sha256(booster).hexdigest()
+    contract = Contract(
+        name=name,
+        version=sha256[:8],
+        created_at=created_at,
+        features=list(model.names),
+        features_hash=catalogue_hash(),
+        trained_from=int(frame.event_time[0]),
+        trained_to=int(frame.event_time[-1]),
+        training_rows=len(frame),
+        training_frauds=int(frame.fraud.sum()),
+        data_hash=provenance.data_hash(frame),
+        label_delay_days=label_delay_days,
+        validation=model.validation,
+        folds=folds,
+        thresholds=model.thresholds,
+        calibration=model.calibration,
+        config=model.config,
+        libraries=provenance.libraries(),
+        git_commit=git_commit,
+        model_sha256=sha256,
+    )
+    _replace(folder, {BOOSTER: booster, CONTRACT: _pretty(contract), BASELINE: _pretty(_baseline(model, frame))})
+    return contract
+
+
+def read_contract(folder: Path) -> Contract:
+    """The contract of a model folder.
+
+    Raises:
+        ModelError: The folder or file is missing, not valid, or of a newer layout.
+    """
+    return _read(folder, CONTRACT, Contract)
+
+
+def read_baseline(folder: Path) -> Baseline:
+    """The baseline of a model folder.
+
+    Raises:
+        ModelError: The folder or file is missing, not valid, or of a newer layout.
+    """
+    return _read(folder, BASELINE, Baseline)
+
+
+def read_booster(folder: Path, contract: Contract) -> str:
+    """The text of the booster, if it is the one that the contract speaks of.
+
+    Raises:
+        ModelError: The file is missing or has other bytes than when the contract was written.
+    """
+    content = _bytes(folder, BOOSTER)
+    found = hashlib.sha256(content).hexdigest()
+    if found != contract.model_sha256:
+        raise ModelError(
+            f"{folder / BOOSTER} has SHA-256 {found[:12]}…, its contract says {contract.model_sha256[:12]}…",
+            remedy="the file was changed or cut short: copy the folder again or train anew",
+        )
+    return content.decode()
+
+
+def extra_columns(contract: Contract) -> tuple[str, ...]:
+    """Names of the columns that come with the transaction, without their prefix."""
+    return tuple(name.removeprefix(EXTRA) for name in contract.features if name.startswith(EXTRA))
+
+
+def _baseline(model: TrainedModel, frame: Frame) -> Baseline:
+    return Baseline(
+        levels=list(LEVELS),
+        features={name: _distribution(frame.matrix[:, column]) for column, name in enumerate(frame.names)},
+        score=_distribution(model.predict(frame.matrix)),
+    )
+
+
+def _distribution(values: Any) -> Distribution:
+    known = values[~np.isnan(values)]
+    quantiles = np.quantile(known, LEVELS).tolist() if len(known) else []
+    return Distribution(missing=1 - len(known) / len(values), quantiles=quantiles)
+
+
+def _read(folder: Path, file: str, kind: type[File]) -> File:
+    content = _bytes(folder, file)
+    try:
+        layout = msgspec.json.decode(content, type=dict[str, msgspec.Raw]).get("format")
+        if layout is not None and msgspec.json.decode(layout, type=int) > FORMAT:
+            raise ModelError(
+                f"{folder / file} has layout {bytes(layout).decode()}, this version reads up to {FORMAT}",
+                remedy="upgrade Vedette",
+            )
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ModelError(f"{folder / file}: {error}", remedy="copy the folder again or train anew") from error
+
+
+def _bytes(folder: Path, file: str) -> bytes:
+    try:
+        return (folder / file).read_bytes()
+    except OSError as error:
+        raise ModelError(
+            f"model file {folder / file} cannot be read: {error.strerror}",
+            remedy="name a folder that `vedette train` has written",
+        ) from error
+
+
+def _pretty(value: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n"
+
+
+def _replace(folder: Path, files: dict[str, bytes]) -> None:
+    """Write beside the folder, then rename, so the folder is either the old one or the new one."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    fresh.chmod(0o755)
+    try:
+        for file, content in files.items():
+            with (fresh / file).open("wb") as stream:
+                stream.write(content)
+                stream.flush()
+                os.fsync(stream.fileno())
+        if folder.exists():
+            retired = fresh.with_name(fresh.name + "-old")
+            folder.rename(retired)
+            fresh.rename(folder)
+            shutil.rmtree(retired)
+        else:
+            fresh.rename(folder)
+    except OSError:
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise

@@ -1,0 +1,36 @@
+"""Where a model came from: the rows, the libraries, the code."""
+
+import hashlib
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from models.frame import Frame
+
+
+def data_hash(frame: Frame) -> str:
+    """SHA-256 over column names, event times, accounts, amounts, labels and features."""
+    digest = hashlib.sha256("\n".join(frame.names).encode())
+    for column in (frame.event_time, frame.account, frame.amount, frame.fraud, frame.matrix):
+        digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
+
+
+def libraries() -> dict[str, str]:
+    """Versions of what trains and scores."""
+    return {name: version(name) for name in ("vedette", "lightgbm", "numpy", "scikit-learn")}
+
+
+def git_commit(checkout: Path) -> str | None:
+    """The commit checked out in a directory; None if it is no checkout or git is not there."""
+    if not (checkout / ".git").exists():  # an installed package inside somebody else's checkout is not of that commit
+        return None
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

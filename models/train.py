@@ -1,0 +1,163 @@
+"""Training: a LightGBM booster, the calibration of its margins, and thresholds, each from rows of their own time."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import lightgbm
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from models import calibration
+from models.calibration import Calibration
+from models.frame import Frame
+from models.metrics import Metrics, measure, threshold_at_fpr, threshold_at_lowest_cost
+from vedette.errors import InputError
+
+LEAST_FRAUDS = 10
+"""Fewer frauds than this in either part teach and calibrate nothing."""
+
+
+class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """How to train. The defaults are tuned on the handbook's folds, with scoring time in mind.
+
+    Attributes:
+        trees: Number of trees; scoring time grows with it.
+        leaves: Leaves per tree.
+        learning_rate: Share of each step that is taken.
+        least_rows_in_leaf: Keeps leaves from learning single frauds by heart.
+        features_per_tree: Share of the features that each tree may use.
+        bins: Histogram bins per feature; rare frauds hide in the tails, so many.
+        validation_share: Share of the rows, the latest in time, that calibrate and choose the thresholds.
+        contact_cost: Minor units that one false alarm costs.
+        seed: Of the feature sampling.
+        threads: Training threads; with 1 the booster file has the same bytes on every run.
+    """
+
+    trees: int = 100
+    leaves: int = 15
+    learning_rate: float = 0.07
+    least_rows_in_leaf: int = 100
+    features_per_tree: float = 0.6
+    bins: int = 1023
+    validation_share: float = 0.2
+    contact_cost: int = 500
+    seed: int = 0
+    threads: int = 1
+
+    def parameters(self) -> dict[str, Any]:
+        """LightGBM's parameters.
+
+        `boost_from_average` is off on purpose. With it boosting starts at the log-odds of the fraud rate r, where a
+        row's hessian is r(1-r). The Newton step of a leaf full of frauds is then 1/r, some 140 log-odds at a rate of
+        0.7 % against 2 from the neutral start: the first trees overshoot, probabilities saturate, gradients vanish
+        and the ranking is spoilt. Measured with these very parameters, AUC and average precision fall from .877 and
+        .690 to .870 and .680 on the handbook's folds, and from .987 and .770 to .642 and .177 on the last fifth of
+        the real ULB cards, where one payment in 600 is a fraud. Class weights and oversampling would hide that, but
+        bend the probabilities, which are multiplied with money; they are not needed.
+        """
+        return {
+            "objective": "binary",
+            "boost_from_average": False,
+            "num_leaves": self.leaves,
+            "learning_rate": self.learning_rate,
+            "min_data_in_leaf": self.least_rows_in_leaf,
+            "feature_fraction": self.features_per_tree,
+            "max_bin": self.bins,
+            "seed": self.seed,
+            "num_threads": self.threads,
+            "deterministic": True,
+            "force_row_wise": True,
+            "verbosity": -1,
+        }
+
+
+class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
+    """Probabilities from which on a payment is flagged, chosen on validation.
+
+    Attributes:
+        lowest_cost: Lowest expected cost.
+        one_percent: Flags one honest payment in a hundred.
+    """
+
+    lowest_cost: float
+    one_percent: float
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A booster as LightGBM's text, and what turns its margins into decisions.
+
+    Attributes:
+        names: The columns it expects, in order.
+        text: The booster.
+        calibration: From margin to probability.
+        thresholds: Chosen on validation.
+        validation: Figures of the calibrating rows. Ranking is honest there; calibration, threshold and cost were
+            fitted on these very rows, so quote those from the folds.
+        config: How it was trained.
+    """
+
+    names: tuple[str, ...]
+    text: str
+    calibration: Calibration
+    thresholds: Thresholds
+    validation: Metrics
+    config: TrainingConfig
+
+    def predict(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Calibrated probabilities, float64 [n], of a matrix with the columns `names`."""
+        booster = lightgbm.Booster(model_str=self.text)
+        return self.calibration.apply(_margins(booster, matrix, self.config.threads))
+
+
+def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
+    """Train on rows whose labels have arrived.
+
+    The earlier rows teach a first booster, the later ones calibrate its margins and choose the thresholds; rows of
+    the same millisecond stay together. Then a booster with the same parameters learns from all rows, so that the
+    latest frauds are not lost, and keeps that calibration.
+
+    Args:
+        frame: Training rows in the order of event time. No test row may be among them.
+        config: How to train.
+
+    Raises:
+        InputError: Too few frauds to learn from or to calibrate on.
+    """
+    cut = int(np.searchsorted(frame.event_time, frame.event_time[int(len(frame) * (1 - config.validation_share))]))
+    earlier, later = frame.take(slice(cut)), frame.take(slice(cut, None))
+    for part, use in ((earlier, "learn from"), (later, "calibrate on")):
+        if part.fraud.sum() < LEAST_FRAUDS:
+            raise InputError(
+                f"{int(part.fraud.sum())} frauds in {len(part)} transactions are too few to {use}",
+                remedy=f"take a span with at least {LEAST_FRAUDS}",
+            )
+    margin = _margins(_boost(earlier, config), later.matrix, config.threads)
+    calibrated = calibration.fit(margin, later.fraud)
+    score = calibrated.apply(margin)
+    thresholds = Thresholds(
+        lowest_cost=threshold_at_lowest_cost(score, later.fraud, later.amount, config.contact_cost),
+        one_percent=threshold_at_fpr(score, later.fraud),
+    )
+    return TrainedModel(
+        names=frame.names,
+        text=_boost(frame, config).model_to_string(),
+        calibration=calibrated,
+        thresholds=thresholds,
+        validation=measure(later, score, threshold=thresholds.lowest_cost, contact_cost=config.contact_cost),
+        config=config,
+    )
+
+
+def _boost(frame: Frame, config: TrainingConfig) -> Any:
+    parameters = config.parameters()
+    data = lightgbm.Dataset(
+        frame.matrix, frame.fraud.astype(np.float64), feature_name=list(frame.names), params=parameters
+    )
+    return lightgbm.train(parameters, data, num_boost_round=config.trees)
+
+
+def _margins(booster: Any, matrix: NDArray[np.float64], threads: int) -> NDArray[np.float64]:
+    margins: NDArray[np.float64] = booster.predict(matrix, raw_score=True, num_threads=threads)
+    return margins
