@@ -50,7 +50,7 @@ class Backfill:
         while start < len(columns):
             end = self._cut(columns.time, start)
             part = slice(start, end)
-            out[part] = self._step(columns.slice(start, end), account_ids[part], frauds[part], known_at[part])
+            out[part] = self._step(columns.rows(part), account_ids[part], frauds[part], known_at[part])
             start = end
         return out
 
@@ -74,15 +74,15 @@ class Backfill:
         self, columns: Columns, account_ids: list[str], frauds: NDArray[np.bool_], known_at: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         keys, slot = slots(account_ids)
-        advanced = advance_accounts([self.accounts.get(key) for key in keys], slot, columns)  # type: ignore[call-overload]
-        self.accounts.update(zip(keys, advanced.blobs, strict=True))  # type: ignore[arg-type]
+        advanced = advance_accounts([self.accounts.get(key) for key in keys], slot, columns)
+        self.accounts.update(zip(keys, advanced.blobs, strict=True))
 
         merchant_keys, merchant_slot = slots(columns.merchant.tolist())
-        states = [self.merchants.get(key) for key in merchant_keys]  # type: ignore[call-overload]
+        states = [self.merchants.get(key) for key in merchant_keys]
         query_merchants(states, np.where(columns.merchant == 0, -1, merchant_slot), columns.time, advanced.features)
         payments = np.full(len(columns), PAYMENT, np.int8)
         new = advance_merchants(states, merchant_slot, columns.time, columns.tx, payments)
-        self.merchants.update(zip(merchant_keys, new, strict=True))  # type: ignore[arg-type]
+        self.merchants.update(zip(merchant_keys, new, strict=True))
 
         for i in np.flatnonzero(frauds):
             label = (int(columns.time[i]), account_ids[i], int(columns.merchant[i]), int(columns.tx[i]))

@@ -32,9 +32,9 @@ class Columns:
     def __len__(self) -> int:
         return len(self.time)
 
-    def slice(self, start: int, end: int) -> "Columns":
-        """Rows start to end, without copying."""
-        return Columns(**{name: array[start:end] for name, array in vars(self).items()})
+    def rows(self, which: slice | NDArray[np.intp]) -> "Columns":
+        """Some rows; a slice does not copy."""
+        return Columns(**{name: array[which] for name, array in vars(self).items()})
 
 
 def from_batch(batch: pa.RecordBatch) -> Columns:

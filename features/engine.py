@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from features import kernel_account, kernel_merchant
 from features.catalogue import NAMES
 from features.columns import Columns
 from vedette.errors import StateError
+
+_Key = TypeVar("_Key", bound=Hashable)
 
 PAYMENT = -1
 """In a `label` array: not a label but a payment."""
@@ -28,9 +31,9 @@ class Advanced:
     """NEW, DUPLICATE or LATE of features.kernel_account for each event."""
 
 
-def slots(keys: Sequence[Hashable]) -> tuple[list[Hashable], NDArray[np.int64]]:
+def slots(keys: Sequence[_Key]) -> tuple[list[_Key], NDArray[np.int64]]:
     """The different keys in order of first appearance, and the index among them of each key, int64[n]."""
-    index: dict[Hashable, int] = {}
+    index: dict[_Key, int] = {}
     of = [index.setdefault(key, len(index)) for key in keys]
     return list(index), np.array(of, np.int64)
 

@@ -1,0 +1,105 @@
+"""The Faust app: three agents that hand batches to the runner, and nothing else."""
+
+import asyncio
+import ssl
+from typing import Any
+
+import faust
+from faust.serializers import codecs
+from mode.supervisors import CrashingSupervisor
+
+from streams.runner import Batch, Runner
+from vedette.settings import KafkaSettings, Settings
+from vedette.topics import Name
+
+READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
+_EVENTS_QUEUED = 4
+
+
+class _AsIs(codecs.Codec):
+    """Batches pass through Faust as they are."""
+
+    def _loads(self, s: Any) -> Any:
+        return s
+
+    def _dumps(self, s: Any) -> Any:
+        return s
+
+
+codecs.register("as_is", _AsIs())
+
+
+def build_app(settings: Settings, runner: Runner) -> faust.App:
+    """A Faust app that reads transactions, labels and activity in batches.
+
+    Args:
+        settings: Of the whole deployment.
+        runner: Takes the batches.
+    """
+    worker = settings.worker
+    servers = ";".join(f"batched://{server.strip()}" for server in settings.kafka.bootstrap_servers.split(","))
+    app = faust.App(
+        worker.group,
+        broker=servers,
+        broker_credentials=_credentials(settings.kafka),
+        broker_session_timeout=worker.session_timeout_s,
+        broker_heartbeat_interval=worker.session_timeout_s / 3,
+        broker_request_timeout=max(40.0, 2 * worker.session_timeout_s),
+        broker_max_poll_records=worker.batch_max,
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=4 * 1024 * 1024,
+        key_serializer="as_is",
+        value_serializer="as_is",
+        processing_guarantee="at_least_once",
+        store="memory://",
+        stream_buffer_maxsize=_EVENTS_QUEUED,
+        stream_wait_empty=False,  # the runner drains itself; see on_partitions_revoked below
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        topic_partitions=settings.topics.partitions,
+        web_enabled=False,
+        agent_supervisor=CrashingSupervisor,
+    )
+    app.vedette_runner = runner
+    app.vedette_batch_max = worker.batch_max
+    app.vedette_topic_prefix = settings.topics.prefix
+
+    async def hand_over(stream: Any) -> None:
+        batch: Batch
+        async for batch in stream:
+            await runner.submit(batch)
+
+    for name in READ:
+        topic = app.topic(settings.topics.prefix + name, key_serializer="as_is", value_serializer="as_is")
+        app.agent(topic, name=f"vedette.{name}", concurrency=1)(hand_over)
+
+    @app.on_partitions_revoked.connect
+    async def finish_in_flight(_: faust.App, revoked: Any, **__: Any) -> None:
+        del revoked
+        await runner.drain()
+
+    @app.task
+    async def beat() -> None:
+        loop = asyncio.get_running_loop()
+        runner.on_failure = lambda error: _crash(app, loop, error)
+        await runner.beat()
+
+    return app
+
+
+def _crash(app: faust.App, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
+    """Stop the whole worker: it starts again from the watermark."""
+    asyncio.run_coroutine_threadsafe(app.crash(error), loop)
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    context = ssl.create_default_context(cafile=kafka.ca_file or None) if "SSL" in kafka.security_protocol else None
+    if kafka.security_protocol.startswith("SASL"):
+        return faust.SASLCredentials(
+            username=kafka.username,
+            password=kafka.password.value if kafka.password else "",
+            ssl_context=context,
+            mechanism=kafka.sasl_mechanism,
+        )
+    return faust.SSLCredentials(context=context) if context else None

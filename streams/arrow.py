@@ -1,0 +1,93 @@
+"""The Arrow messages: the feature log, and the activity that travels from accounts to merchants."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+_FAST = pa.ipc.IpcWriteOptions(compression="lz4")
+
+ACTIVITY = pa.schema(
+    [
+        ("merchant", pa.uint64()),  # hash of the merchant id
+        ("time", pa.int64()),  # event time of the payment, milliseconds
+        ("tx", pa.int64()),  # hash of the transaction id
+        ("label", pa.int8()),  # -1 payment, 1 confirmed fraud, 0 confirmed not
+        ("offset", pa.int64()),  # of the message it comes from, so that it is applied once
+    ]
+)
+
+
+def write(batch: pa.RecordBatch) -> bytes:
+    """One record batch as an Arrow IPC stream."""
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema, options=_FAST) as writer:
+        writer.write_batch(batch)
+    return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
+
+
+def read(message: bytes) -> pa.RecordBatch:
+    """The record batch of one message.
+
+    Raises:
+        pyarrow.ArrowInvalid: The message is not an Arrow IPC stream of one batch.
+    """
+    with pa.ipc.open_stream(message) as reader:
+        batch = reader.read_next_batch()
+    batch.validate()
+    return batch
+
+
+def feature_batch(
+    carried: pa.RecordBatch,
+    names: Sequence[str],
+    features: NDArray[np.float64],
+    score: NDArray[np.float64],
+    about: dict[str, str],
+) -> pa.RecordBatch:
+    """One batch of the feature log.
+
+    Args:
+        carried: Identifying columns.
+        names: Of the features.
+        features: float64[n, len(names)].
+        score: float64[n], calibrated probabilities.
+        about: Metadata: source, model, policy, hash of the catalogue.
+    """
+    by_column = np.ascontiguousarray(features.T)
+    arrays = [*carried.columns, pa.array(score), *(pa.array(column) for column in by_column)]
+    schema = pa.schema(
+        [*carried.schema, ("score", pa.float64()), *((name, pa.float64()) for name in names)], metadata=about
+    )
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def activity_by_partition(
+    merchant: NDArray[np.uint64],
+    time: NDArray[np.int64],
+    tx: NDArray[np.int64],
+    label: NDArray[np.int8],
+    offset: NDArray[np.int64],
+    partitions: int,
+    source: tuple[str, int],
+) -> dict[int, bytes]:
+    """Activity as one message per partition of the merchants; rows without a merchant are left out.
+
+    Args:
+        merchant: uint64[n], 0 for none; which partition owns a merchant is its hash modulo `partitions`.
+        time: int64[n].
+        tx: int64[n].
+        label: int8[n].
+        offset: int64[n], of the source messages.
+        partitions: Of the activity topic.
+        source: Topic (without prefix) and partition that the offsets belong to.
+    """
+    owner = np.where(merchant == 0, -1, (merchant % np.uint64(partitions)).astype(np.int64))
+    schema = ACTIVITY.with_metadata({"source": source[0], "partition": str(source[1])})
+    messages: dict[int, bytes] = {}
+    for partition in np.unique(owner[owner >= 0]).tolist():
+        mine = owner == partition
+        arrays = [pa.array(column[mine]) for column in (merchant, time, tx, label, offset)]
+        messages[partition] = write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    return messages

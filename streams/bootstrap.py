@@ -1,0 +1,56 @@
+"""Wires a worker from real parts; the only place of this room that does."""
+
+import logging
+from pathlib import Path
+
+import faust
+import structlog
+
+from features import NAMES, RedisStore
+from models.scorer import load_scorer
+from streams.app import build_app
+from streams.http import Endpoint
+from streams.metrics import Metrics
+from streams.pipeline import Pipeline
+from streams.policy import load_policy
+from streams.publish import Publisher
+from streams.runner import Runner
+from streams.scoring import EVENT_COLUMNS, Judge
+from streams.warm import warm_up
+from vedette import Clock, Settings
+
+_log = structlog.get_logger("vedette.worker")
+
+
+def run_worker(settings: Settings, clock: Clock) -> None:
+    """Run a worker until it is told to stop; never returns.
+
+    Raises:
+        ModelError: The model does not fit.
+        PolicyError: The policy is not valid.
+        UnavailableError: Redis does not answer.
+    """
+    worker = settings.worker
+    judge = Judge(load_scorer(Path(worker.model)), load_policy(Path(worker.policy), {*NAMES, *EVENT_COLUMNS}))
+    store = RedisStore(settings.redis)
+    store.ping()
+    warm_up(judge)
+    metrics = Metrics()
+    pipeline = Pipeline(
+        store=store,
+        publisher=Publisher(settings.kafka, settings.topics.prefix),
+        judge=judge,
+        partitions=settings.topics.partitions,
+        prefix=settings.redis.prefix,
+        batch_max=worker.batch_max,
+        cache_accounts=worker.cache_accounts,
+        max_future_ms=worker.max_future_s * 1000,
+    )
+    runner = Runner(pipeline, metrics, clock, worker.stuck_after_s)
+    app = build_app(settings, runner)
+    endpoint = Endpoint(metrics, worker.metrics_host, worker.metrics_port)
+    _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **judge.about)
+    runner.start_watchdog()
+    faust.Worker(
+        app, loglevel=logging.WARNING, override_logging=False, redirect_stdouts=False
+    ).execute_from_commandline()

@@ -1,0 +1,185 @@
+"""Runs the pipeline beside the event loop: one thread computes, one finishes, a watchdog looks on."""
+
+import asyncio
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import structlog
+
+from streams.decode import Record
+from streams.metrics import Metrics
+from streams.partition import Partition
+from streams.pipeline import Pipeline, Work
+from vedette.clock import Clock
+from vedette.errors import FencedError, UnavailableError
+
+_T = TypeVar("_T")
+_log = structlog.get_logger("vedette.worker")
+
+_IN_FLIGHT = 2
+"""Batches between being taken up and being finished: one is computed while the one before is finished."""
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 5.0
+EXIT_STUCK = 75
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Messages of one partition, and the assignment under which they were fetched."""
+
+    topic: str
+    partition: int
+    records: Sequence[Record]
+    generation: int
+
+
+class Stopped(Exception):  # noqa: N818 — not an error: the worker was asked to stop while it waited
+    """The worker stops; whatever was not finished will be done again from the watermark."""
+
+
+class Runner:
+    """Takes batches through the pipeline in order, and keeps the partitions' watermarks.
+
+    Args:
+        pipeline: The work itself.
+        metrics: Where it is counted.
+        clock: For latencies.
+        stuck_after_s: A step that takes longer ends the process (exit code EXIT_STUCK), so that the partitions move to
+            another worker. Waiting for Redis or the broker does not count.
+    """
+
+    def __init__(self, pipeline: Pipeline, metrics: Metrics, clock: Clock, stuck_after_s: float) -> None:
+        self.generation = 0
+        self.on_failure: Callable[[BaseException], None] = lambda _: None
+        self._pipeline = pipeline
+        self._metrics = metrics
+        self._clock = clock
+        self._stuck_after_s = stuck_after_s
+        self._compute = ThreadPoolExecutor(1, "compute")
+        self._finish = ThreadPoolExecutor(1, "finish")
+        self._free = asyncio.Semaphore(_IN_FLIGHT)
+        self._stopping = threading.Event()
+        self._busy: dict[str, float] = {}
+        self._failed: BaseException | None = None
+        self._loop_seen = time.monotonic()
+
+    async def submit(self, batch: Batch) -> None:
+        """Compute a batch and queue it to be finished; waits while too much is in flight."""
+        await self._free.acquire()
+        if self._failed:
+            raise self._failed
+        loop = asyncio.get_running_loop()
+        work = await loop.run_in_executor(self._compute, self._step, "compute", lambda: self._compute_one(batch))
+        if work is None:
+            self._free.release()
+            return
+        future = self._finish.submit(self._step, "finish", lambda: self._finish_one(work))
+        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, done))
+
+    async def assign(self, numbers: set[int]) -> dict[int, Partition]:
+        """Finish what is in flight, then own exactly these partitions; batches fetched before are dropped."""
+
+        def change() -> dict[int, Partition]:
+            self._finish.submit(lambda: None).result()
+            self.generation += 1
+            return self._retry("claim partitions", lambda: self._pipeline.assign(numbers))
+
+        partitions = await asyncio.get_running_loop().run_in_executor(self._compute, change)
+        self._metrics.owned(partitions)
+        _log.info("partitions assigned", partitions=sorted(numbers), generation=self.generation)
+        return partitions
+
+    async def drain(self) -> None:
+        """Wait until everything in flight is finished."""
+        loop = asyncio.get_running_loop()
+        await loop.run_in_executor(self._compute, lambda: self._finish.submit(lambda: None).result())
+
+    def watermark(self, topic: str, number: int) -> int | None:
+        """The offset up to which a partition's messages have been taken in for good."""
+        partition = self._pipeline.owned.get(number)
+        return partition.written_position(topic) if partition else None
+
+    def behind(self, topic: str, number: int, messages: int) -> None:
+        """Note how many messages of a partition are still to come."""
+        self._metrics.lag.labels(topic, str(number)).set(messages)
+
+    def stop(self) -> None:
+        """Give up waiting for parts that are away."""
+        self._stopping.set()
+
+    async def beat(self) -> None:
+        """Show the watchdog that the event loop turns; runs until cancelled."""
+        while True:
+            self._loop_seen = time.monotonic()
+            await asyncio.sleep(0.5)
+
+    def start_watchdog(self) -> None:
+        """Watch, from a thread of its own, that every step and the event loop get on."""
+        self._loop_seen = time.monotonic()
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(1.0):
+            now = time.monotonic()
+            stuck = [step for step, since in list(self._busy.items()) if now - since > self._stuck_after_s]
+            if now - self._loop_seen > self._stuck_after_s:
+                stuck.append("event loop")
+            if stuck:
+                _log.critical("stuck; ending so that another worker takes over", step=stuck[0], s=self._stuck_after_s)
+                os._exit(EXIT_STUCK)
+
+    def _compute_one(self, batch: Batch) -> Work | None:
+        if batch.generation != self.generation:
+            return None
+        return self._retry("load state", lambda: self._pipeline.compute(batch.topic, batch.partition, batch.records))
+
+    def _finish_one(self, work: Work) -> None:
+        if work.partition.lost:
+            return
+        self._retry("publish", lambda: self._pipeline.publish(work))
+        try:
+            self._retry("write state", lambda: self._pipeline.commit(work))
+        except FencedError as error:
+            work.partition.lost = True
+            self._metrics.fenced.inc()
+            _log.warning("partition lost", partition=work.partition.number, reason=str(error))
+            return
+        self._metrics.finished(work, self._clock.now_ms())
+
+    def _finished(self, done: "Future[None]") -> None:
+        self._free.release()
+        error = done.exception()
+        if error and not isinstance(error, Stopped) and not self._failed:
+            self._failed = error
+            self.on_failure(error)
+
+    def _step(self, step: str, work: Callable[[], _T]) -> _T:
+        self._busy[step] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._busy[step]
+
+    def _retry(self, what: str, attempt: Callable[[], _T]) -> _T:
+        """Try until it works: while Redis or the broker is away nothing is read on, and so nothing is lost."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                result = attempt()
+            except UnavailableError as error:
+                _log.warning("waiting", to=what, because=str(error), next_try_s=pause)
+                self._metrics.waiting(what)
+                step = threading.current_thread().name.split("_")[0]
+                self._busy.pop(step, None)
+                if self._stopping.wait(pause):
+                    raise Stopped from error
+                self._busy[step] = time.monotonic()
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            else:
+                self._metrics.waiting(None)
+                return result

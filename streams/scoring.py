@@ -1,0 +1,113 @@
+"""From features to decisions and alerts: model, policy, reasons."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from features import NAMES, catalogue_hash
+from models.explain import reasons
+from models.scorer import Scorer
+from streams.decode import SCHEMA
+from streams.policy import ACTIONS, Policy
+from vedette.events import Alert, Decision
+
+EVENT_COLUMNS = tuple(SCHEMA.names)
+"""What rules may refer to besides features."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What scoring a batch gives."""
+
+    score: NDArray[np.float64]
+    decisions: list[Decision]
+    alerts: list[Alert]
+    shadow: dict[str, int]
+    """Shadow rule → times it was true."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """A model and a policy, in force together."""
+
+    scorer: Scorer
+    policy: Policy
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What every record of their work carries."""
+        return {"model": self.scorer.version, "policy": self.policy.name, "features_hash": catalogue_hash()}
+
+    def judge(
+        self, batch: pa.RecordBatch, features: NDArray[np.float64], extra: list[dict[str, float]], *, degraded: bool
+    ) -> Scored:
+        """Score and decide.
+
+        Args:
+            batch: n transactions, columns as the fields of Transaction.
+            features: float64[n, features] in catalogue order.
+            extra: Vendor features of each transaction.
+            degraded: Whether the features were computed without state.
+        """
+        matrix = features
+        if self.scorer.extra:
+            vendor = [[values.get(name, np.nan) for name in self.scorer.extra] for values in extra]
+            matrix = np.column_stack([features, np.array(vendor, np.float64).reshape(len(extra), -1)])
+        score = self.scorer.predict(matrix)
+        columns = {
+            name: batch.column(name) if name in EVENT_COLUMNS else features[:, NAMES.index(name)]
+            for name in self.policy.columns
+        }
+        amount = batch.column("amount").to_numpy(zero_copy_only=False)
+        verdict = self.policy.decide(columns, score, amount, batch.column("currency"))
+
+        flagged = np.flatnonzero(verdict.action)
+        because = dict(zip(flagged.tolist(), reasons(self.scorer, matrix[flagged]), strict=True))
+        about = self.about
+        rows = zip(
+            *(batch.column(name).to_pylist() for name in ("transaction_id", "account_id", "event_time", "currency")),
+            amount.tolist(),
+            verdict.action.tolist(),
+            score.tolist(),
+            verdict.expected_loss.tolist(),
+            strict=True,
+        )
+        decisions = [
+            Decision(
+                transaction_id=transaction_id,
+                account_id=account_id,
+                event_time=event_time,
+                amount=minor,
+                currency=currency,
+                action=ACTIONS[action],
+                score=probability,
+                expected_loss=loss,
+                reasons=[*verdict.reasons.get(i, ()), *because.get(i, ())],
+                rules=verdict.rules.get(i, []),
+                degraded=degraded,
+                **about,
+            )
+            for i, (transaction_id, account_id, event_time, currency, minor, action, probability, loss) in enumerate(
+                rows
+            )
+        ]
+        return Scored(score, decisions, [_alert(decisions[i], batch, i) for i in flagged.tolist()], verdict.shadow)
+
+
+def _alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:
+    of = {name: batch.column(name)[row].as_py() for name in ("merchant_id", "payee", "channel", "country")}
+    return Alert(
+        alert_id=f"alert-{decision.transaction_id}",
+        transaction_id=decision.transaction_id,
+        account_id=decision.account_id,
+        event_time=decision.event_time,
+        amount=decision.amount,
+        currency=decision.currency,
+        action=decision.action,
+        score=decision.score,
+        expected_loss=decision.expected_loss,
+        reasons=decision.reasons,
+        **of,
+    )
