@@ -30,7 +30,12 @@ class Broker(Server):
 
 
 class EmbeddedBroker(Broker):
-    """noida-db with nothing but its Kafka service: one binary, up in a fraction of a second, data on disk."""
+    """noida-db with nothing but its Kafka service: one binary, up in a fraction of a second.
+
+    It holds everything in memory and rewrites its snapshot `data/kafka.json` about once a second while something
+    changes (measured on version 0.2.3). A stop loses nothing, but a kill loses what was acknowledged since the last
+    snapshot, so a test of what happens when a broker crashes needs Apache Kafka.
+    """
 
     name = "the embedded broker"
 

@@ -40,14 +40,24 @@ def free_ports(count: int, avoid: Collection[int] = ()) -> list[int]:
             port = _PORTS[(start + step) % len(_PORTS)]
             if port in avoid:
                 continue
-            probe = held.enter_context(socket.socket())
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            found.append(port)
+            if _bind(held.enter_context(socket.socket()), port):
+                found.append(port)
     raise UnavailableError(f"no {count} free TCP ports between {_PORTS.start} and {_PORTS.stop}")
+
+
+def port_is_free(port: int) -> bool:
+    """Whether nobody listens on a TCP port of 127.0.0.1."""
+    with socket.socket() as probe:
+        return _bind(probe, port)
+
+
+def _bind(probe: socket.socket, port: int) -> bool:
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: closed connections are no obstacle
+    try:
+        probe.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 class Child:

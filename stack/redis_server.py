@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from stack.server import Server
 from vedette.errors import UnavailableError
@@ -72,7 +74,10 @@ class RedisServer(Server):
 
     def ping(self, timeout_s: float) -> None:
         """PING, which is refused while the append-only file is still being read."""
-        with redis.Redis(port=self.port, socket_timeout=timeout_s, socket_connect_timeout=timeout_s) as client:
+        once = Retry(NoBackoff(), 0)  # who waits for an answer asks again by itself
+        with redis.Redis(
+            port=self.port, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once
+        ) as client:
             try:
                 client.ping()
             except (redis.ConnectionError, redis.TimeoutError) as error:  # BusyLoadingError is a ConnectionError

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
-from stack.process import Child
+from stack.process import Child, port_is_free
 from vedette.errors import UnavailableError
 
 _LOG_LINES = 15
@@ -72,10 +72,13 @@ class Server(ABC):
         """Start it and return once it answers.
 
         Raises:
-            UnavailableError: A part is missing, it ended, or it does not answer in time; with the end of its log.
+            UnavailableError: A part is missing, the port is in use, it ended, or it does not answer in time; the
+                message carries the end of its log.
         """
         if self.running:
             raise UnavailableError(f"{self.name} is already running as process {self.pid}")
+        if not port_is_free(self.port):  # else the ping below could be answered by somebody else
+            raise UnavailableError(f"{self.name} cannot listen on {self.address}: the port is in use")
         self.directory.mkdir(parents=True, exist_ok=True)
         child = self._child = Child(self.command(), log=self.log, hold=self._hold)
         deadline = time.monotonic() + self.ready_within_s

@@ -1,0 +1,187 @@
+"""Is everything Vedette depends on there, and set up so that nothing is lost?"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import redis
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from stack.topics import admin_client, diff, unavailable
+from vedette.clock import Clock
+from vedette.errors import SettingsError, UnavailableError, VedetteError
+from vedette.settings import RedisSettings, Settings
+from vedette.topics import topics
+
+OLDEST_REDIS = (6, 2)
+CLOCK_TOLERANCE_MS = 2_000
+_TIMEOUT_S = 5.0
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """The finding about one thing: `detail` says what was seen, `remedy` what to do about a problem."""
+
+    name: str
+    ok: bool
+    detail: str
+    remedy: str = ""
+
+
+def examine(name: str, look: Callable[[], str]) -> Check:
+    """Turn a look at something, which returns what it saw or raises a VedetteError, into a finding."""
+    try:
+        return Check(name=name, ok=True, detail=look())
+    except VedetteError as error:
+        return Check(name=name, ok=False, detail=error.args[0], remedy=error.remedy)
+
+
+def checks(settings: Settings, clock: Clock) -> list[Check]:
+    """All findings about the broker, its topics, Redis and the clocks; nothing is written anywhere.
+
+    Of a server that does not answer, only that is said.
+    """
+    found = [examine("broker", lambda: broker(settings))]
+    if found[-1].ok:
+        found += [
+            examine("topics", lambda: topics_present(settings)),
+            examine("clock against messages", lambda: message_clock(settings, clock)),
+        ]
+    found.append(examine("redis", lambda: redis_answers(settings.redis)))
+    if found[-1].ok:
+        found += [
+            examine("redis version", lambda: redis_version(settings.redis)),
+            examine("redis persistence", lambda: redis_persistence(settings.redis)),
+            examine("redis eviction", lambda: redis_eviction(settings.redis)),
+            examine("clock against redis", lambda: redis_clock(settings.redis, clock)),
+        ]
+    return found
+
+
+def broker(settings: Settings) -> str:
+    """The broker answers."""
+    try:
+        cluster = admin_client(settings.kafka).list_topics(timeout=_TIMEOUT_S)
+    except KafkaException as error:
+        raise unavailable(settings.kafka, error) from error
+    return f"{settings.kafka.bootstrap_servers} answers, {len(cluster.brokers)} broker(s)"
+
+
+def topics_present(settings: Settings) -> str:
+    """All topics are as they should be."""
+    changes = diff(settings, timeout_s=_TIMEOUT_S)
+    if changes:
+        left = [change for change in changes if change.note]
+        raise VedetteError(
+            "; ".join(map(str, changes)),
+            remedy="see the reasons given" if len(left) == len(changes) else "run `vedette topics apply`",
+        )
+    return f"all {len(topics(settings.topics))} as they should be"
+
+
+def redis_answers(settings: RedisSettings) -> str:
+    """Redis answers."""
+    _ask(settings, lambda client: client.ping())
+    return "answers"
+
+
+def redis_version(settings: RedisSettings) -> str:
+    """Redis is new enough."""
+    version = str(_info(settings, "server")["redis_version"])
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+        raise VedetteError(f"Redis {version} is too old", remedy=f"use {'.'.join(map(str, OLDEST_REDIS))} or newer")
+    return f"version {version}"
+
+
+def redis_persistence(settings: RedisSettings) -> str:
+    """State survives a crash of Redis: its append-only file is on and can be written."""
+    info = _info(settings, "persistence")
+    if not info["aof_enabled"]:
+        raise VedetteError(
+            "the append-only file is off, so a crash of Redis loses state", remedy="set `appendonly yes` in redis.conf"
+        )
+    if info["aof_last_write_status"] != "ok":
+        raise VedetteError("the append-only file cannot be written", remedy="check the disk that Redis writes to")
+    return "append-only file on"
+
+
+def redis_eviction(settings: RedisSettings) -> str:
+    """Redis refuses writes when full rather than forgetting state."""
+    policy = _info(settings, "memory")["maxmemory_policy"]
+    if policy != "noeviction":
+        raise VedetteError(
+            f"maxmemory-policy is {policy}, so a full Redis silently drops state",
+            remedy="set `maxmemory-policy noeviction` in redis.conf",
+        )
+    return "noeviction"
+
+
+def redis_clock(settings: RedisSettings, clock: Clock) -> str:
+    """This machine and Redis agree about the time, give or take the duration of the question."""
+    before = clock.now_ms()
+    seconds, microseconds = _ask(settings, lambda client: client.time())
+    after = clock.now_ms()
+    theirs = seconds * 1000 + microseconds // 1000
+    ahead = max(before - theirs, 0) or min(after - theirs, 0)
+    if abs(ahead) > CLOCK_TOLERANCE_MS:
+        raise VedetteError(
+            f"this machine's clock is {abs(ahead)} ms {'ahead of' if ahead > 0 else 'behind'} that of Redis",
+            remedy="synchronise the clocks of both machines, for example with chrony",
+        )
+    return f"{ahead} ms apart"
+
+
+def message_clock(settings: Settings, clock: Clock) -> str:
+    """No message of our topics carries a time that has not come yet."""
+    client = admin_client(settings.kafka)
+    ours = {topic.name for topic in topics(settings.topics)}
+    try:
+        present = client.list_topics(timeout=_TIMEOUT_S).topics
+        asked = {
+            TopicPartition(name, partition): OffsetSpec.max_timestamp()
+            for name in sorted(ours & present.keys())
+            for partition in present[name].partitions
+        }
+        answers = client.list_offsets(asked, request_timeout=_TIMEOUT_S) if asked else {}
+        latest = [(answer.result().timestamp, place.topic, place.partition) for place, answer in answers.items()]
+    except KafkaException as error:
+        raise unavailable(settings.kafka, error) from error
+    timestamp, topic, partition = max(latest, default=(-1, "", 0))
+    if timestamp < 0:
+        return "no messages yet"
+    ahead = timestamp - clock.now_ms()
+    if ahead > CLOCK_TOLERANCE_MS:
+        raise VedetteError(
+            f"the newest message of {topic} partition {partition} is dated {ahead} ms ahead of this machine's clock",
+            remedy="synchronise the clocks of this machine, the producers and the brokers, for example with chrony",
+        )
+    return "no message dated ahead of this machine's clock"
+
+
+def _info(settings: RedisSettings, section: str) -> dict[str, Any]:
+    """A section of Redis' INFO, which also managed services answer where they forbid CONFIG GET."""
+    result: dict[str, Any] = _ask(settings, lambda client: client.info(section))
+    return result
+
+
+def _ask(settings: RedisSettings, question: Callable[[redis.Redis], Any]) -> Any:
+    try:
+        client = redis.Redis.from_url(
+            settings.url,
+            password=settings.password.value if settings.password else None,
+            socket_timeout=settings.timeout_s,
+            socket_connect_timeout=settings.timeout_s,
+            retry=Retry(NoBackoff(), 0),
+        )
+    except ValueError as error:
+        raise SettingsError(f"[redis] url: {error}") from error
+    with client:
+        try:
+            return question(client)
+        except redis.RedisError as error:
+            raise UnavailableError(
+                f"Redis does not answer: {error}",
+                remedy="check [redis] url; `vedette stack up` starts a Redis on this machine",
+            ) from error

@@ -1,0 +1,108 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stack.state import owned, read_state, status
+from tests.stack.test_process import gone, wait_for
+
+VEDETTE = [sys.executable, "-c", "from cli.main import main; main()"]
+
+
+def vedette(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end."""
+    return subprocess.run(
+        [*VEDETTE, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def test_detached_stack_lives_until_down(tmp_path: Path) -> None:
+    """`stack up --detach` leaves a stack with all topics at the addresses it prints; `stack down` ends it."""
+    place = ("--dir", str(tmp_path))
+    up = vedette("stack", "up", "--detach", "--json", "--partitions", "2", *place)
+    try:
+        environment = json.loads(up.stdout)
+        assert json.loads(vedette("stack", "status", "--json", *place).stdout)["status"] == "running"
+        diff = vedette("topics", "diff", "--json", environment=environment)
+        assert (diff.returncode, json.loads(diff.stdout)) == (0, [])
+        again = vedette("stack", "up", "--detach", *place)
+        assert again.returncode == 2
+        assert "already running" in again.stderr
+    finally:
+        down = vedette("stack", "down", *place)
+    assert "has ended" in down.stdout
+    assert vedette("stack", "status", *place).returncode == 1
+    assert not owned(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_foreground_stack_ends_in_order(number: signal.Signals, tmp_path: Path) -> None:
+    """Ctrl-C, a request to end and a closed terminal stop both servers, and the exit code is 0."""
+    with subprocess.Popen(
+        [*VEDETTE, "stack", "up", "--dir", str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        printed = [process.stdout.readline().split("=")[0] for _ in range(3)]
+        process.send_signal(number)
+        assert process.wait(60) == 0
+    assert printed == ["VEDETTE_KAFKA__BOOTSTRAP_SERVERS", "VEDETTE_REDIS__URL", "VEDETTE_TOPICS__PARTITIONS"]
+    assert status(tmp_path).status == "absent"
+
+
+def test_foreground_stack_tells_of_a_lost_server(tmp_path: Path) -> None:
+    """When one of its servers ends by itself, `stack up` stops the other, says so and exits with 2."""
+    with subprocess.Popen(
+        [*VEDETTE, "stack", "up", "--dir", str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        state = read_state(tmp_path)
+        assert state is not None
+        os.kill(state.redis_pid, signal.SIGKILL)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "the embedded Redis has ended" in said
+    assert gone(state.broker_pid)
+
+
+def test_a_killed_owner_leaves_a_stale_state_that_the_next_start_replaces(tmp_path: Path) -> None:
+    """After the owner is killed, status says stale, `down` tidies up, and another start succeeds."""
+    place = ("--dir", str(tmp_path))
+    for ending in ("down", "up"):
+        vedette("stack", "up", "--detach", *place)
+        state = read_state(tmp_path)
+        assert state is not None
+        os.kill(state.owner, signal.SIGKILL)
+        wait_for(lambda: not owned(tmp_path))
+        assert vedette("stack", "status", *place).stdout.startswith("stale")
+        if ending == "down":
+            assert "without tidying up" in vedette("stack", "down", *place).stdout
+            assert status(tmp_path).status == "absent"
+    assert vedette("stack", "up", "--detach", *place).returncode == 0
+    assert "has ended" in vedette("stack", "down", *place).stdout
+
+
+def test_apply_and_diff_tell_by_their_exit_code(tmp_path: Path) -> None:
+    """`topics diff` exits with 1 on a difference; `apply` removes it, unless it is one that must stay."""
+    place = ("--dir", str(tmp_path))
+    environment = json.loads(vedette("stack", "up", "--detach", "--json", *place).stdout)
+    try:
+        other = environment | {"VEDETTE_TOPICS__PREFIX": "other."}
+        assert vedette("topics", "diff", environment=other).returncode == 1
+        assert vedette("topics", "apply", "--dry-run", environment=other).returncode == 0
+        assert vedette("topics", "diff", environment=other).returncode == 1
+        assert vedette("topics", "apply", environment=other).returncode == 0
+        assert vedette("topics", "diff", environment=other).returncode == 0
+        more = environment | {"VEDETTE_TOPICS__PARTITIONS": "6"}
+        assert vedette("topics", "apply", environment=more).returncode == 1
+    finally:
+        vedette("stack", "down", *place)
