@@ -1,0 +1,76 @@
+# `make help` lists what there is. Everything happens in .venv; nothing needs root.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+
+# uv works out the pins; it is needed for nothing else.
+LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
+
+.PHONY: help install demo test lint format bench demo-model lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'Options go in ARGS, as in: make demo ARGS="--transactions 20000". Another Python: make PYTHON=python3.12 …'
+
+install: .venv/.dev ## everything for development into .venv; other targets do it by themselves
+
+demo: .venv/.runtime ## the whole system on this machine, with simulated payments
+	@$(BIN)/vedette demo $(ARGS)
+
+test: .venv/.dev ## format, lint, types, import contracts and all tests
+	@$(MAKE) --no-print-directory lint
+	@echo '== pytest'
+	@$(BIN)/pytest $(ARGS)
+
+lint: .venv/.dev ## all checks but the tests
+	@echo '== ruff format'
+	@$(BIN)/ruff format --check .
+	@echo '== ruff check'
+	@$(BIN)/ruff check .
+	@echo '== mypy'
+	@$(BIN)/mypy
+	@echo '== lint-imports'
+	@$(BIN)/lint-imports
+
+format: .venv/.dev ## put the code in order
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: .venv/.runtime ## measure throughput
+	@$(BIN)/vedette bench throughput $(ARGS)
+
+demo-model: .venv/.runtime ## train the model that ships, from simulated payments
+	@$(BIN)/vedette train --simulate --name demo --output models/demo $(ARGS)
+
+lock: .venv/.python ## work out the pins anew; ARGS=--upgrade takes the newest versions
+	@$(BIN)/pip install --quiet uv
+	@$(LOCK) --extra stack --extra dev --output-file requirements/dev.txt $(ARGS)
+	@$(LOCK) --extra stack --constraint requirements/dev.txt --output-file requirements/runtime.txt
+
+clean: ## remove .venv, build output and caches
+	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: what is installed is renewed when the pins or the project's metadata change, and only then.
+.venv/.python:
+	@command -v "$(PYTHON)" >/dev/null || { echo 'There is no $(PYTHON); name one: make PYTHON=python3.12 …' >&2; exit 2; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Vedette needs Python 3.11 or newer, $(PYTHON) is $$("$(PYTHON)" -V); name another: make PYTHON=python3.12 …" >&2; \
+		exit 2; }
+	@echo '== creating .venv'
+	@"$(PYTHON)" -m venv .venv || { echo 'Cannot create .venv; on Debian and Ubuntu: apt install python3-venv' >&2; exit 2; }
+	@touch $@
+
+.venv/.runtime: requirements/runtime.txt pyproject.toml | .venv/.python
+.venv/.dev: requirements/dev.txt pyproject.toml | .venv/.python
+
+.venv/.runtime .venv/.dev:
+	@echo '== installing $<'
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r $<
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
