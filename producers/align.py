@@ -11,22 +11,41 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from vedette import keys
-from vedette.errors import UnavailableError
+from vedette.clock import DAY, HOUR, MINUTE, SECOND
+from vedette.errors import InputError, UnavailableError
 from vedette.settings import Settings
 from vedette.topics import Name
 
 SLICES = 8
+_UNITS = {"d": DAY, "h": HOUR, "m": MINUTE, "s": SECOND}
 _POLL_S = 0.01
 _POLL_MOST_S = 0.1
 _WARN_S = 5.0
 _TIMEOUT_S = 10.0
 
 Offsets = Mapping[int, int]
+
+
+def parse_span(text: str) -> int:
+    """Milliseconds of a span such as 6d, 12h, 30m or 45s; a bare number counts days.
+
+    Raises:
+        InputError: It is no such thing, or not positive.
+    """
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "d")
+    try:
+        span = round(float(number) * _UNITS[unit])
+    except (ValueError, OverflowError):
+        span = 0
+    if span <= 0:
+        raise InputError(f"{text!r} is not a span of time", remedy="write it like 6d, 12h, 30m or 45s")
+    return span
 
 
 class Ends(Protocol):
@@ -89,7 +108,8 @@ class RedisPositions:
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.redis.prefix
-        self._url = settings.redis.url
+        url = urlsplit(settings.redis.url)  # never shown whole: it may hold a password
+        self._where = f"{url.hostname}:{url.port or 6379}" if url.hostname else url.path
         password = {"password": settings.redis.password.value} if settings.redis.password else {}
         self._redis = redis.Redis.from_url(settings.redis.url, socket_timeout=settings.redis.timeout_s, **password)
 
@@ -106,7 +126,7 @@ class RedisPositions:
                 values = pipe.execute()
         except redis.RedisError as error:
             raise UnavailableError(
-                f"Redis at {self._url} does not answer: {error}", remedy="check [redis] url; --align needs it"
+                f"Redis at {self._where} does not answer: {error}", remedy="check [redis] url; --align needs it"
             ) from error
         return {partition: int(value or 0) for partition, value in zip(partitions, values, strict=True)}
 

@@ -2,10 +2,10 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -13,20 +13,21 @@ import pyarrow.parquet as pq
 
 from producers import csvlines
 from producers.convert import Converter, Reject
+from producers.frame import SCHEMA
 from producers.mapping import Mapping
 from producers.parse import moments
 from vedette.errors import InputError
 
+_ROW_GROUP = 250_000
+
 
 class RejectFile:
-    """A CSV file of rows that did not fit: line, column, value, reason, row."""
+    """A CSV file of rows that did not fit, made when there is a first one: line, column, value, reason, row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.count = 0
-        self._file = path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(Reject.__struct_fields__)
+        self._file: TextIO | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -34,12 +35,25 @@ class RejectFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._file.close()
+        if self._file:
+            self._file.close()
 
     def add(self, reject: Reject) -> None:
-        """Write one row."""
+        """Write one row.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        try:
+            if self._file is None:
+                self._file = self.path.open("w", encoding="utf-8", newline="")
+                csv.writer(self._file).writerow(Reject.__struct_fields__)
+            csv.writer(self._file).writerow([reject.line, reject.column, reject.value, reject.reason, reject.row])
+        except OSError as error:
+            raise InputError(
+                f"rejected rows cannot be written to {self.path}: {error.strerror}", remedy="name another with --reject"
+            ) from error
         self.count += 1
-        self._writer.writerow([reject.line, reject.column, reject.value, reject.reason, reject.row])
 
 
 def read_batches(
@@ -79,6 +93,35 @@ def read_batches(
     _check_columns(path, mapping, file.schema_arrow.names)
     groups = [group for group in range(file.num_row_groups) if not _outside(file, group, mapping, start_ms, end_ms)]
     return _read_parquet(path, file, groups, mapping, converter, batch_rows, on_reject)
+
+
+def count_rows(path: Path) -> int | None:
+    """How many rows a Parquet file has; None where only reading it would tell."""
+    return pq.read_metadata(path).num_rows if path.suffix == ".parquet" else None
+
+
+def write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write canonical batches as a Parquet file, and return how many rows; a file left half-written has another name.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    rows = 0
+    waiting: list[pa.RecordBatch] = []
+    try:
+        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+            for batch in batches:
+                waiting.append(batch)
+                rows += batch.num_rows
+                if sum(map(len, waiting)) >= _ROW_GROUP:
+                    writer.write_table(pa.Table.from_batches(waiting))
+                    waiting.clear()
+            writer.write_table(pa.Table.from_batches(waiting, SCHEMA))
+        part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
+    return rows
 
 
 def _check_columns(path: Path, mapping: Mapping, present: list[str]) -> None:

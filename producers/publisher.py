@@ -64,10 +64,10 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if error is None:
-            self.flush()
+        if isinstance(error, DeliveryError | KeyboardInterrupt):
+            self._producer.purge()  # nothing more will be acknowledged, or nobody wants to wait for it
         else:
-            self._producer.purge()
+            self.flush()
 
     def send_transactions(self, batch: pa.RecordBatch) -> int:
         """Hand over every row of a canonical batch; returns how many those are.

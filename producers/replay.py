@@ -1,4 +1,4 @@
-"""A stream of canonical batches onto Kafka: at full speed or in (accelerated) time, with labels, stoppable at any row."""
+"""A stream of canonical batches onto Kafka: at full speed or in (accelerated) time, with labels, and stoppable."""
 
 import heapq
 import signal
@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import Event
 from types import FrameType
-from typing import Literal
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -19,9 +20,11 @@ from producers.frame import rows_to_labels, rows_to_transactions
 from producers.publisher import Publisher
 from vedette.clock import SECOND, format_time
 from vedette.errors import InputError
-from vedette.events import Label
 
-Labels = Literal["none", "at-once", "delayed"]
+if TYPE_CHECKING:
+    from vedette.events import Label
+
+LABELS = ("none", "at-once", "delayed")
 
 _CHUNK_ROWS = 2_000  # handed over between two looks at the stop sign
 _TICK_S = 0.05  # how finely a replay in time is cut
@@ -40,11 +43,18 @@ class Plan:
         limit: Stop after so many transactions; 0 is all.
     """
 
-    labels: Labels = "at-once"
+    labels: str = "at-once"
     all_labels: bool = False
     source: str = "file"
     speed: float = 0.0
     limit: int = 0
+
+    def __post_init__(self) -> None:
+        if self.labels not in LABELS:
+            raise InputError(f"labels cannot be sent {self.labels!r}", remedy=f"one of {', '.join(LABELS)}")
+        for name in ("speed", "limit"):
+            if getattr(self, name) < 0:
+                raise InputError(f"{name} is {getattr(self, name)}", remedy="it cannot be negative")
 
 
 class Report(msgspec.Struct):
@@ -149,7 +159,7 @@ class Replay:
             left = self._plan.limit - self.report.transactions
             cuts = {min(cut, left) for cut in cuts}
         edges = sorted(cuts)
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in pairwise(edges):
             yield batch.slice(start, end - start)
 
     def _ready(self, chunk: pa.RecordBatch) -> bool:

@@ -1,6 +1,6 @@
 """What can be set about a simulation, and the fraud scenarios it knows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -68,6 +68,35 @@ def default_scenarios() -> dict[str, float]:
     return {name: scenario.number for name, scenario in SCENARIOS.items()}
 
 
+def chosen_scenarios(only: Sequence[str], without: Sequence[str]) -> dict[str, float]:
+    """Scenarios from words such as `card_testing` or `card_testing=5`.
+
+    Args:
+        only: These and no others; all if there are none.
+        without: Not these.
+
+    Raises:
+        InputError: There is no such scenario, or the number is none.
+    """
+    chosen = {} if only else default_scenarios()
+    for word in only:
+        name, _, number = word.partition("=")
+        _known(name)
+        try:
+            chosen[name] = float(number) if number else SCENARIOS[name].number
+        except ValueError as error:
+            raise InputError(f"scenario {word!r} has no number", remedy=f"write {name} or {name}=2") from error
+    for name in without:
+        _known(name)
+        chosen.pop(name, None)
+    return chosen
+
+
+def _known(name: str) -> None:
+    if name not in SCENARIOS:
+        raise InputError(f"there is no scenario {name!r}", remedy=f"one of {', '.join(SCENARIOS)}")
+
+
 @dataclass(frozen=True)
 class Simulation:
     """Everything a simulation depends on; the same values give the same transactions, bit for bit.
@@ -109,8 +138,7 @@ class Simulation:
         if self.start + (self.days + self.label_delay_days + LATE_DAYS) * DAY > MAX_TIME:
             raise InputError("the simulation reaches beyond the year 2100", remedy="start earlier or take fewer days")
         for name, number in self.scenarios.items():
-            if name not in SCENARIOS:
-                raise InputError(f"there is no scenario {name!r}", remedy=f"one of {', '.join(SCENARIOS)}")
+            _known(name)
             if not 0 <= number <= MAX_NUMBER:
                 raise InputError(
                     f"scenario {name} has {number} {SCENARIOS[name].unit}",

@@ -1,0 +1,50 @@
+"""Wires the real parts of a replay: publisher, and for an aligned one the broker's ends and the worker's positions."""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack, closing
+from threading import Event
+
+import pyarrow as pa
+
+from producers.align import Aligner, BrokerEnds, RedisPositions
+from producers.publisher import Publisher
+from producers.replay import Plan, Replay, Report
+from vedette.settings import Settings
+
+
+def publish(
+    settings: Settings,
+    batches: Iterable[pa.RecordBatch],
+    plan: Plan,
+    *,
+    stopping: Event,
+    align_ms: int = 0,
+    align_timeout_s: float = 120.0,
+    on_progress: Callable[[Report], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
+) -> Report:
+    """Replay canonical batches onto the topics that the settings name.
+
+    Args:
+        settings: Where broker and Redis are.
+        batches: What to send.
+        plan: How to send it.
+        stopping: Set it to end early, with everything handed over acknowledged.
+        align_ms: Keep event time across partitions within this bound; 0 does not wait for the worker.
+        align_timeout_s: How long the worker may stand still.
+        on_progress: Called after every piece, with what has been handed over so far.
+        warn: Told what the user should know and need not act on.
+
+    Raises:
+        InputError: A file's rows are not in order of time, but the plan needs them to be.
+        UnavailableError: The broker, Redis or the worker does not answer, or a topic is missing.
+        DeliveryError: The broker did not acknowledge a message.
+    """
+    with ExitStack() as parts:
+        publisher = parts.enter_context(Publisher(settings))
+        aligner = None
+        if align_ms:
+            ends = parts.enter_context(closing(BrokerEnds(settings)))
+            positions = parts.enter_context(closing(RedisPositions(settings)))
+            aligner = Aligner(align_ms, ends, positions, stopping=stopping, timeout_s=align_timeout_s, warn=warn)
+        return Replay(publisher, plan, stopping=stopping, aligner=aligner, on_progress=on_progress).run(batches)
