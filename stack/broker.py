@@ -1,5 +1,6 @@
 """The two brokers: a small one from the package index, and Apache Kafka itself."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -48,7 +49,8 @@ class EmbeddedBroker(Broker):
                 "the embedded broker is not installed",
                 remedy="pip install 'vedette[stack]' brings noida-db, or use --broker apache",
             )
-        binary.chmod(0o755)  # a wheel does not carry the executable bit
+        if not os.access(binary, os.X_OK):  # a wheel may come without the executable bit
+            binary.chmod(0o755)
         return [
             *(str(binary), "start", "--only", "kafka", "--host", "127.0.0.1"),
             *("--kafka-port", str(self.port), "--data-dir", str(self.directory / "data")),

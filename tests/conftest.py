@@ -1,11 +1,13 @@
 """Servers that tests share, and what to do where one is not installed."""
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
+import psutil
 import pytest
 
 from stack.local import LocalStack
@@ -37,6 +39,22 @@ def running(stack: LocalStack) -> Iterator[LocalStack]:
         missing(error)
     yield stack
     stack.stop()
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended, even if its new parent has not asked for its exit code yet."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+    """Return once a condition holds; fail at the deadline."""
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "the condition does not hold in time"
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session")

@@ -3,13 +3,12 @@ from collections.abc import Iterator
 
 import psutil
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from stack.broker import ApacheBroker, Broker, EmbeddedBroker
 from stack.process import free_ports
-from tests.conftest import missing
-from tests.stack.test_process import wait_for
+from tests.conftest import missing, wait_for
 from vedette.errors import UnavailableError
 
 
@@ -104,9 +103,17 @@ def test_committed_offsets_survive_a_stop(broker: Broker, topic: str) -> None:
     consumer.close()
     broker.restart()
     again = Consumer({"bootstrap.servers": broker.address, "group.id": f"{topic}-group"})
-    (committed,) = again.committed([TopicPartition(topic, 0)], timeout=20)
+
+    def committed() -> int | None:
+        try:
+            return int(again.committed([TopicPartition(topic, 0)], timeout=20)[0].offset)
+        except KafkaException as error:
+            assert error.args[0].retriable() or error.args[0].code() == KafkaError.NOT_COORDINATOR
+            return None  # the broker answers before it has read its groups
+
+    wait_for(lambda: committed() is not None)
+    assert committed() == 1
     again.close()
-    assert committed.offset == 1
 
 
 def test_only_this_machine_can_connect(broker: Broker) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stack.state import owned, read_state, status
-from tests.stack.test_process import gone, wait_for
+from tests.conftest import gone, wait_for
 
 VEDETTE = [sys.executable, "-c", "from cli.main import main; main()"]
 

@@ -2,16 +2,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
 from stack.process import Child, free_ports, port_is_free
 from stack.state import owned, read_state
-from tests.conftest import missing
+from tests.conftest import gone, missing, wait_for
 from vedette.errors import UnavailableError
 
 OWNER = """
@@ -26,21 +23,6 @@ try:
 except UnavailableError as error:
     print(error, flush=True)
 """
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, even if its new parent has not asked for its exit code yet."""
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    """Return once a condition holds; fail at the deadline."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "the condition does not hold in time"
 
 
 @pytest.mark.parametrize(
