@@ -37,8 +37,9 @@ class Consumer(driver.Consumer):
         runner: Runner = self.app.vedette_runner
         return runner
 
-    async def getmany(  # noqa: ASYNC109 — the signature of Faust's hook
-        self, timeout: float
+    async def getmany(
+        self,
+        timeout: float,  # noqa: ASYNC109 — the signature of Faust's hook
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch messages and yield them by partition, at most batch_max at a time."""
         generation = self._runner.generation
