@@ -14,8 +14,6 @@ from vedette.events import Label, Transaction
 from vedette.settings import Settings
 from vedette.topics import Name
 
-_CONNECT_TIMEOUT_S = 10.0
-
 
 class Publisher:
     """Publishes events; what was handed over counts as sent only after flush().
@@ -26,13 +24,21 @@ class Publisher:
     Args:
         settings: Where the broker is and what the topics are called.
         compression: As librdkafka names it.
+        connect_timeout_s: How long the broker may take to answer at first.
         delivery_timeout_s: How long a message may wait for its acknowledgement.
 
     Raises:
         UnavailableError: The broker does not answer, or the topics have not been created.
     """
 
-    def __init__(self, settings: Settings, *, compression: str = "lz4", delivery_timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        compression: str = "lz4",
+        connect_timeout_s: float = 10.0,
+        delivery_timeout_s: float = 60.0,
+    ) -> None:
         self.transactions = 0
         self.labels = 0
         self.transactions_topic = settings.topics.prefix + Name.TRANSACTIONS
@@ -56,7 +62,7 @@ class Publisher:
                 "log_level": 2,
             }
         )
-        self._check(settings)
+        self._check(settings, connect_timeout_s)
 
     def __enter__(self) -> Self:
         return self
@@ -122,10 +128,10 @@ class Publisher:
             self._raise_failure()
         self._raise_failure()
 
-    def _check(self, settings: Settings) -> None:
+    def _check(self, settings: Settings, timeout_s: float) -> None:
         where = settings.kafka.bootstrap_servers
         try:
-            present = self._producer.list_topics(timeout=_CONNECT_TIMEOUT_S).topics
+            present = self._producer.list_topics(timeout=timeout_s).topics
         except KafkaException as error:
             raise UnavailableError(
                 f"the broker at {where} does not answer: {error.args[0].str()}",
