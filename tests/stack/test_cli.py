@@ -106,3 +106,26 @@ def test_apply_and_diff_tell_by_their_exit_code(tmp_path: Path) -> None:
         assert vedette("topics", "apply", environment=more).returncode == 1
     finally:
         vedette("stack", "down", *place)
+
+
+def test_doctor_examines_settings_servers_model_and_policy(tmp_path: Path) -> None:
+    """`doctor` exits with 1 and names exactly what is wrong: here the model and the policy, which do not exist."""
+    place = ("--dir", str(tmp_path / "stack"))
+    environment = json.loads(vedette("stack", "up", "--detach", "--json", *place).stdout)
+    environment |= {"VEDETTE_WORKER__MODEL": str(tmp_path / "m"), "VEDETTE_WORKER__POLICY": str(tmp_path / "p.yaml")}
+    try:
+        done = vedette("doctor", "--json", environment=environment)
+    finally:
+        vedette("stack", "down", *place)
+    assert done.returncode == 1
+    found = {check["name"]: check["ok"] for check in json.loads(done.stdout)}
+    assert [name for name, ok in found.items() if not ok] == ["model", "policy"]
+    assert {"settings", "broker", "topics", "redis"} <= found.keys()
+
+
+def test_doctor_tells_of_bad_settings() -> None:
+    """Settings that cannot be read are a finding with exit code 1, and nothing else is examined."""
+    done = vedette("doctor", "--json", environment={"VEDETTE_REDIS__TIMEOUT_S": "soon"})
+    (check,) = json.loads(done.stdout)
+    assert (done.returncode, check["name"], check["ok"]) == (1, "settings", False)
+    assert "timeout_s" in check["detail"]
