@@ -65,7 +65,9 @@ def fetch_jars(kafka_home: Path | None = None) -> Path:
         pass  # that is what this function is for
     maven = shutil.which("mvn")
     if maven is None:
-        raise UnavailableError("Apache Kafka is fetched by Maven, and there is no mvn on PATH", remedy="install Maven")
+        raise UnavailableError(
+            "Apache Kafka is fetched by Maven, and there is no mvn on PATH", remedy="run scripts/install-test-deps"
+        )
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as scratch:  # beside the jars, so that they appear all at once
         (Path(scratch) / "pom.xml").write_text(_POM, encoding="utf-8")

@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from tests.conftest import gone, missing, wait_for
 from vedette.errors import UnavailableError
 
 OWNER = """
-import sys, time
+import json, sys, time
 from pathlib import Path
 from stack.local import LocalStack
 from vedette.errors import UnavailableError
@@ -21,7 +22,7 @@ try:
         print("ready", flush=True)
         time.sleep(600)
 except UnavailableError as error:
-    print(error, flush=True)
+    print(json.dumps([error.args[0], error.remedy]), flush=True)
 """
 
 
@@ -36,7 +37,8 @@ def test_servers_end_with_a_killed_parent(broker: str, redis: str, tmp_path: Pat
         assert owner.stdout is not None
         said = owner.stdout.readline().strip()
         if said != "ready":
-            missing(UnavailableError(said))
+            message, remedy = json.loads(said)
+            missing(UnavailableError(message, remedy=remedy))
         state = read_state(tmp_path)
         assert state is not None
         assert not gone(state.broker_pid)
