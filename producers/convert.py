@@ -85,7 +85,7 @@ class Converter:
         for name in _ORDER:
             columns[name] = self._column(name, batch, row_number, columns, faults)
         columns |= {EXTRA + name: self._extra(name, batch, faults) for name in self._mapping.extra}
-        if columns["labelled_at"].null_count == rows:
+        if "labelled_at" not in self._mapping.fields:
             columns["labelled_at"] = pc.add(columns["event_time"], round(self._mapping.label_delay_days * DAY))
         nobody = pc.and_(columns["merchant_id"].is_null(), columns["payee"].is_null())
         faults.add(mask(nobody), "", pa.nulls(rows), "names neither merchant nor payee")

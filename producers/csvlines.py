@@ -74,7 +74,8 @@ def _parse(
         return "skip"
 
     sentinel = b"," * (len(names) - 1) if len(names) > 1 else b'""'
-    content = b"".join(line if line.endswith(b"\n") else line + b"\n" for _, line in lines) + sentinel + b"\n"
+    end = b"" if lines[-1][1].endswith(b"\n") else b"\n"  # the file's last line may lack it
+    content = b"".join([line for _, line in lines]) + end + sentinel + b"\n"
     reason = "has a quote that is not closed"
     try:
         table = pacsv.read_csv(

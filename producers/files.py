@@ -101,7 +101,7 @@ def count_rows(path: Path) -> int | None:
 
 
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write canonical batches as a Parquet file, and return how many rows; a file left half-written has another name.
+    """Write canonical batches as a Parquet file, whole or not at all, and return how many rows it has.
 
     Raises:
         InputError: The file cannot be written.
@@ -121,6 +121,8 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
         part.replace(path)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
+    finally:
+        part.unlink(missing_ok=True)
     return rows
 
 

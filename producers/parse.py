@@ -77,9 +77,9 @@ def amounts(raw: pa.Array, source: Source, currency: pa.Array) -> Parsed:
     parsed = numbers(raw, source)
     codes = currency.fill_null("").dictionary_encode()
     scale = np.array([10.0 ** exponent(code) for code in codes.dictionary.to_pylist()])[codes.indices.to_numpy()]
-    scaled = parsed.values.fill_null(0).to_numpy(zero_copy_only=False) * scale
-    bad = parsed.bad | (np.abs(scaled) > MAX_AMOUNT)
-    scaled = np.where(bad, 0, scaled)
+    major = parsed.values.fill_null(0).to_numpy(zero_copy_only=False)
+    bad = parsed.bad | (np.abs(major) > MAX_AMOUNT / scale)
+    scaled = np.where(bad, 0, major) * scale
     minor = np.rint(scaled).astype(np.int64)
     # Near a half the binary product may fall on the wrong side of the decimal one; there the digits decide.
     doubtful = np.abs(scaled - np.floor(scaled) - 0.5) < 1e-9 + np.abs(scaled) * 1e-15
@@ -126,9 +126,9 @@ def _counted(raw: pa.Array, source: Source) -> Parsed:
     if unit == 1 and pa.types.is_integer(raw.type):
         return Parsed(pc.add(raw.cast(pa.int64()), origin), np.zeros(len(raw), bool), reason)
     parsed = numbers(raw, source)
-    count = parsed.values.fill_null(0).to_numpy(zero_copy_only=False) * unit
-    bad = parsed.bad | (np.abs(count) > 2.0**53)
-    times = np.rint(np.where(bad, 0, count)).astype(np.int64) + origin
+    count = parsed.values.fill_null(0).to_numpy(zero_copy_only=False)
+    bad = parsed.bad | (np.abs(count) > 2.0**53 / unit)
+    times = np.rint(np.where(bad, 0, count) * unit).astype(np.int64) + origin
     return Parsed(pa.array(times, mask=bad | mask(parsed.values.is_null())), bad, reason)
 
 

@@ -39,8 +39,6 @@ class Publisher:
         connect_timeout_s: float = 10.0,
         delivery_timeout_s: float = 60.0,
     ) -> None:
-        self.transactions = 0
-        self.labels = 0
         self.transactions_topic = settings.topics.prefix + Name.TRANSACTIONS
         self.labels_topic = settings.topics.prefix + Name.LABELS
         self._encoder = msgspec.json.Encoder()
@@ -112,10 +110,6 @@ class Publisher:
                     self._raise_failure()
         self._producer.poll(0)
         self._raise_failure()
-        if topic == self.labels_topic:
-            self.labels += len(events)
-        else:
-            self.transactions += len(events)
         return len(events)
 
     def flush(self) -> None:

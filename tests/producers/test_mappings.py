@@ -169,6 +169,14 @@ def test_ones_own_mapping_is_read_from_a_path(tmp_path: Path) -> None:
     assert load_mapping(str(path)).columns() == ["id", "card", "amount", "time", "shop"]
 
 
+def test_the_mapping_in_the_manual_is_valid(tmp_path: Path) -> None:
+    """Who starts from the manual's example starts from one that loads."""
+    manual = (Path(__file__).parents[2] / "docs" / "producers.md").read_text(encoding="utf-8")
+    path = tmp_path / "bank.toml"
+    path.write_text(manual.split("```toml\n")[1].split("```")[0], encoding="utf-8")
+    assert load_mapping(str(path)).name == "bank"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -105,6 +105,13 @@ def test_counts_start_at_the_origin(form: str, value: float, later: int) -> None
     assert moments(pa.array([value]), source).values.to_pylist() == [parse_time("2013-09-01") + later]
 
 
+def test_a_count_beyond_all_time_is_marked() -> None:
+    """A number too large for any date is reported instead of overflowing."""
+    parsed = moments(pa.array([1e308, 1e20, 1.0]), Source(column="x", form="hours"))
+    assert parsed.values.to_pylist() == [None, None, 3_600_000]
+    assert parsed.bad.tolist() == [True, True, False]
+
+
 def test_what_is_no_moment_is_marked_alone() -> None:
     """One bad date does not spoil the others, and an empty one is missing."""
     parsed = moments(pa.array(["2018-04-01", "2018-02-30", "", "soon"]), EURO)
