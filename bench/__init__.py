@@ -1,1 +1,1 @@
-"""Benchmarks: every performance claim of Vedette, measured beside its references."""
+"""Benchmarks: every performance claim of Vedette, measured beside its references in the same run."""

@@ -1,5 +1,6 @@
 """Wires a worker from real parts; the only place of this room that does."""
 
+import gc
 import logging
 from pathlib import Path
 
@@ -51,6 +52,9 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     endpoint = Endpoint(metrics, worker.metrics_host, worker.metrics_port)
     _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **judge.about)
     runner.start_watchdog()
+    # What is here now stays; batches come and go without cycles, so the collector need not look at each.
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
     faust.Worker(
         app, loglevel=logging.WARNING, override_logging=False, redirect_stdouts=False
     ).execute_from_commandline()

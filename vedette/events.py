@@ -24,8 +24,8 @@ Action = Literal["approve", "challenge", "review", "decline"]
 ChallengeStatus = Literal["issued", "approved", "denied", "expired", "blocked"]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Base of all events: immutable, fields by name, defaults left out of the JSON."""
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """Base of all events: immutable, fields by name, defaults left out of the JSON; never part of a cycle."""
 
 
 class Transaction(Event, frozen=True):

@@ -1,0 +1,1 @@
+"""What Vedette is measured against: a naive worker, and the bare calls that nothing can undercut."""
