@@ -75,8 +75,13 @@ class MailSink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; what was kept stays readable."""
         if self._controller:
             self._controller.stop()
+            self._controller = None
 
     @property
     def mails(self) -> list[Mail]:
@@ -128,7 +133,7 @@ class MailSink:
     def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, login: Any) -> AuthResult:
         del server, session, envelope, mechanism
         given = (login.login.decode(), login.password.decode()) if isinstance(login, LoginPassword) else None
-        return AuthResult(success=given == self._credentials)
+        return AuthResult(success=given == self._credentials, handled=False)  # False: aiosmtpd itself answers 535
 
 
 class _Controller(Controller):  # type: ignore[misc]

@@ -87,6 +87,10 @@ class SmsSink:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening; what was kept stays readable."""
         self._closing.set()
         if self._server and self._thread:
             self._server.shutdown()

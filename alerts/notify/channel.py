@@ -1,0 +1,62 @@
+"""The channel port: what every way of reaching people must be able to say about one message."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from alerts.notify.message import ChannelName, Message
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The provider took the message and named it so."""
+
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """The message has certainly not gone; it may be sent again, not before `after_ms` if the provider said so."""
+
+    code: str
+    reason: str
+    after_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Permanent:
+    """The provider refused this message and would refuse it again; `code` is the provider's own."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """The message may or may not have gone, so it must be looked up before any second send."""
+
+    code: str
+    reason: str
+
+
+Outcome = Sent | Retry | Permanent | Unknown
+
+
+class Channel(Protocol):
+    """A way to reach people. Implementations never raise for what a provider does: they return an Outcome."""
+
+    @property
+    def name(self) -> ChannelName:
+        """Which messages this channel carries."""
+        ...
+
+    async def send(self, message: Message) -> Outcome:
+        """Hand one message to the provider, once."""
+        ...
+
+    async def find(self, message: Message) -> Sent | None:
+        """Whether the provider already has the message; None when it has not, or cannot be asked.
+
+        Raises:
+            UnavailableError: The provider can be asked but did not answer, so nothing is known yet.
+        """
+        ...

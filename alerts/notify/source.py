@@ -1,0 +1,114 @@
+"""Where alerts come from: a Kafka consumer that commits only what its user says is safe."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from vedette.errors import UnavailableError
+from vedette.settings import KafkaSettings
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One message on the topic."""
+
+    topic: str
+    partition: int
+    offset: int
+    value: bytes | None
+
+
+class AlertSource:
+    """The alerts topic, read in a consumer group. Its calls block, so they belong in a thread.
+
+    Args:
+        kafka: How to reach the broker.
+        group: The consumer group.
+        member: Who this is in the group. Whoever comes back under the same name gets its partitions back at once.
+        topic: The topic with its prefix.
+        timeout_s: For the broker's first answer.
+        log: A structlog logger.
+
+    Raises:
+        UnavailableError: The broker does not answer, or has no such topic.
+    """
+
+    def __init__(
+        self, kafka: KafkaSettings, *, group: str, member: str, topic: str, timeout_s: float, log: Any
+    ) -> None:
+        self._log = log
+        self._topic = topic
+        self.assigned = False
+        self._consumer = Consumer(
+            kafka.client_config()
+            | {
+                "group.id": group,
+                "group.instance.id": member,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "session.timeout.ms": 6000,  # another member takes over after so long, not after Kafka's 45 s
+                "heartbeat.interval.ms": 2000,
+            }
+        )
+        try:
+            self._check(kafka, timeout_s)
+            self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def _check(self, kafka: KafkaSettings, timeout_s: float) -> None:
+        try:
+            found = self._consumer.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
+        except KafkaException as error:
+            raise UnavailableError(
+                f"no Kafka broker answers at {kafka.bootstrap_servers}",
+                remedy="start it or set [kafka] bootstrap_servers",
+            ) from error
+        if found.error is not None:
+            raise UnavailableError(
+                f"topic {self._topic} cannot be read: {found.error.str()}", remedy="`vedette topics apply` creates it"
+            )
+
+    def _on_assign(self, consumer: Any, partitions: list[Any]) -> None:
+        del consumer
+        self.assigned = True
+        self._log.info("partitions assigned", topic=self._topic, partitions=sorted(p.partition for p in partitions))
+
+    def _on_revoke(self, consumer: Any, partitions: list[Any]) -> None:
+        del consumer, partitions
+        self.assigned = False
+
+    def take(self, timeout_s: float) -> list[Record]:
+        """The next messages, perhaps none, after at most this long.
+
+        Raises:
+            UnavailableError: The topic is gone or the client cannot go on.
+        """
+        records = []
+        for message in self._consumer.consume(_BATCH, timeout_s):
+            error = message.error()
+            if error is None:
+                records.append(Record(message.topic(), message.partition(), message.offset(), message.value()))
+            elif error.fatal() or error.code() in (
+                KafkaError.UNKNOWN_TOPIC_OR_PART,
+                KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            ):
+                raise UnavailableError(f"topic {self._topic} cannot be read: {error.str()}")
+            else:
+                self._log.warning("broker trouble", topic=self._topic, error=error.str())
+        return records
+
+    def commit(self) -> None:
+        """Commit everything taken so far. A refusal is logged: what it leaves uncommitted merely comes again."""
+        try:
+            self._consumer.commit(asynchronous=False)
+        except KafkaException as error:
+            self._log.warning("offsets not committed", topic=self._topic, error=error.args[0].str())
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
