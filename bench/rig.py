@@ -141,7 +141,7 @@ def run_reference(module: str, rig_: Rig, events: int, within_s: float) -> float
         [sys.executable, "-P", "-m", module, *arguments, str(events)],
         capture_output=True, text=True, timeout=within_s, check=False, env=rig_.environment,
     )  # fmt: skip
-    lines = finished.stdout.strip().splitlines()
+    lines = [line for line in finished.stdout.splitlines() if line.startswith("{")]  # Faust prints its own
     if finished.returncode or not lines:
         raise VedetteError(f"reference {module} failed: {finished.stderr.strip()[-500:]}")
     return float(json.loads(lines[-1])["rate_per_s"])

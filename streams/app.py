@@ -48,6 +48,7 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         broker_max_poll_records=worker.batch_max,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=worker.instance or None,
         consumer_max_fetch_size=4 * 1024 * 1024,
         key_serializer="as_is",
         value_serializer="as_is",

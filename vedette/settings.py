@@ -34,8 +34,6 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
-Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
 
 
 class KafkaSettings(Section, frozen=True):
@@ -92,14 +90,14 @@ class WorkerSettings(Section, frozen=True):
     policy: Annotated[str, Meta(description="policy file")] = "streams/policy.yaml"
     metrics_host: Annotated[str, Meta(description="address of metrics, health and readiness")] = "127.0.0.1"
     metrics_port: Annotated[Port, Meta(description="0 takes a free one")] = 9464
+    instance: Annotated[
+        str, Meta(description="name in the group: a worker restarted under it has its partitions back at once")
+    ] = ""
     session_timeout_s: Annotated[float, Meta(gt=0, description="a silent worker loses its partitions after")] = 6.0
     stuck_after_s: Annotated[
         float,
         Meta(gt=0, description="a batch that takes longer stops the worker, so that another takes over"),
     ] = 60.0
-    degrade_after_s: Annotated[
-        Seconds, Meta(description="score without state once Redis has been away this long; 0: never, wait")
-    ] = 0.0
     max_future_s: Annotated[
         float,
         Meta(gt=0, description="an event dated further ahead of its arrival goes to the dead-letter topic"),
