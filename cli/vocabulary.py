@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    event: str = typer.Argument("", help="one event, such as transaction [default: all]"),
+    event: str = typer.Argument("", help="one event, such as transaction (default: all)"),
     output: str = typer.Option("", "--output", metavar="DIR", help="write one file per event instead of printing"),
 ) -> None:
     """Print the JSON Schema of the events."""
