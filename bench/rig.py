@@ -109,7 +109,7 @@ class Rig:
 
 
 @contextmanager
-def rig(directory: Path, *, broker: str, redis: str, partitions: int = 4) -> Iterator[Rig]:
+def rig(directory: Path, *, broker: str, redis: str, partitions: int = 4, instance: str = "") -> Iterator[Rig]:
     """A stack in this directory, with topics applied."""
     with LocalStack(directory / "stack", broker, redis) as stack:  # type: ignore[arg-type]
         (port,) = free_ports(1)
@@ -117,7 +117,7 @@ def rig(directory: Path, *, broker: str, redis: str, partitions: int = 4) -> Ite
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             topics=TopicSettings(partitions=partitions, prefix="bench."),
             redis=RedisSettings(url=stack.redis_url),
-            worker=WorkerSettings(model=str(MODEL), policy=str(POLICY), metrics_port=port),
+            worker=WorkerSettings(model=str(MODEL), policy=str(POLICY), metrics_port=port, instance=instance),
         )
         apply(settings)
         yield Rig(settings, directory)

@@ -1,6 +1,16 @@
-"""`vedette bench`: every performance claim, measured."""
+"""`vedette bench`: every performance claim, measured. Run it alone on the machine."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import typer
+
+_BROKER = typer.Option("apache", "--broker", help="apache or embedded")
+_REDIS = typer.Option("system", "--redis", help="system or embedded")
+_PARTITIONS = typer.Option(4, "--partitions", metavar="N", min=1, help="of the topics")
+_JSON = typer.Option(False, "--json", help="print one JSON object as the last line")
 
 
 def register(app: typer.Typer) -> None:
@@ -8,37 +18,115 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Measure Vedette beside its references; run it alone on the machine.", no_args_is_help=True
     )
-    group.command()(throughput)
-    group.callback()(lambda: None)
+    for command in (throughput, latency, state, recovery, growth):
+        group.command()(command)
     app.add_typer(group, name="bench")
 
 
 def throughput(
     transactions: int = typer.Option(300_000, "--transactions", metavar="N", min=10_000, help="how many"),
     accounts: int = typer.Option(50_000, "--accounts", metavar="N", min=100, help="of how many accounts"),
-    partitions: int = typer.Option(4, "--partitions", metavar="N", min=1, help="of the topics"),
-    broker: str = typer.Option("apache", "--broker", help="apache or embedded"),
-    redis: str = typer.Option("system", "--redis", help="system or embedded"),
-    as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
+    partitions: int = _PARTITIONS,
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
 ) -> None:
     """Transactions per second of one worker, beside a naive worker and the bare calls in the same run."""
-    import dataclasses
-    import json
-    import tempfile
-    from pathlib import Path
-
     from bench.throughput import measure
 
-    with tempfile.TemporaryDirectory(prefix="vedette-bench-") as directory:
+    with _directory() as directory:
         result = measure(
-            Path(directory), transactions=transactions, accounts=accounts, partitions=partitions, broker=broker,
-            redis=redis, say=lambda text: typer.echo(f"{text} …", err=True),
+            directory, transactions=transactions, accounts=accounts, partitions=partitions, broker=broker,
+            redis=redis, say=_say,
         )  # fmt: skip
     if as_json:
-        typer.echo(json.dumps(dataclasses.asdict(result)))
+        _print(result, as_json)
         return
     typer.echo(f"vedette {result.vedette:>9,.0f}/s")
     typer.echo(f"naive   {result.naive:>9,.0f}/s   vedette is {result.vedette / result.naive:.0f} times as fast")
     typer.echo(f"limit   {result.limit:>9,.0f}/s   vedette reaches {result.vedette / result.limit:.0%} of it")
     for stage, microseconds in result.stages_us.items():
         typer.echo(f"  {stage:<9} {microseconds:6.2f} µs per transaction")
+
+
+def latency(
+    rate: int = typer.Option(2_000, "--rate", metavar="N", min=1, help="transactions per second"),
+    seconds: int = typer.Option(20, "--seconds", metavar="N", min=1, help="measured, after warming up"),
+    partitions: int = _PARTITIONS,
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Milliseconds from the produce call of a transaction to its decision readable, at a steady rate."""
+    from bench.latency import measure
+
+    with _directory() as directory:
+        result = measure(
+            directory, rate=rate, seconds=seconds, partitions=partitions, broker=broker, redis=redis, say=_say
+        )
+    _print(result, as_json)
+
+
+def state(
+    accounts: int = typer.Option(1_000_000, "--accounts", metavar="N", min=1_000, help="how many"),
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Bytes of Redis memory per account with twenty payments in its windows."""
+    from bench.state import measure
+
+    with _directory() as directory:
+        _print(measure(directory, accounts=accounts, redis_kind=redis, say=_say), as_json)
+
+
+def recovery(
+    named: bool = typer.Option(True, "--named/--unnamed", help="whether the worker has an instance name"),
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Seconds from kill -9 of the worker to the first decision of the next one."""
+    from bench.recovery import measure
+
+    with _directory() as directory:
+        _print(measure(directory, named=named, broker=broker, redis=redis, say=_say), as_json)
+
+
+def growth(
+    transactions: int = typer.Option(1_000_000, "--transactions", metavar="N", min=10_000, help="in each run"),
+    few: int = typer.Option(10_000, "--few", metavar="N", help="accounts of the first run"),
+    many: int = typer.Option(1_000_000, "--many", metavar="N", help="accounts of the second run"),
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Throughput with few and with many accounts, and the worker's memory."""
+    from bench.growth import measure
+
+    with _directory() as directory:
+        result = measure(directory, transactions=transactions, few=few, many=many, broker=broker, redis=redis, say=_say)
+    _print(result, as_json)
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory(prefix="vedette-bench-") as directory:
+        yield Path(directory)
+
+
+def _say(text: str) -> None:
+    typer.echo(f"{text} …", err=True)
+
+
+def _print(result: Any, as_json: bool) -> None:
+    import dataclasses
+    import json
+
+    values = dataclasses.asdict(result)
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    for name, value in values.items():
+        typer.echo(f"{name.replace('_', ' '):<18} {value:,}" if isinstance(value, int | float) else f"{name} {value}")

@@ -1,0 +1,41 @@
+"""From the produce call to the decision readable, at a steady rate."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bench.probe import Probe
+from bench.rig import rig, wait_until
+
+_WARM_S = 8
+_START_S = 180.0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Percentiles in milliseconds at a rate per second."""
+
+    rate: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    decisions: int
+
+
+def measure(
+    directory: Path, *, rate: int, seconds: int, partitions: int, broker: str, redis: str, say: Callable[[str], None]
+) -> Latency:
+    """Run a worker under a steady load; the first seconds, in which everything warms up, do not count."""
+    with rig(directory, broker=broker, redis=redis, partitions=partitions) as bench:
+        bench.load(1_000, 1_000)
+        with bench.worker() as _, Probe(bench, rate) as probe:
+            say("waiting for the worker")
+            wait_until(lambda: len(probe.latencies) >= _WARM_S * rate, _START_S, "warming up")
+            start = len(probe.latencies)
+            say(f"{seconds} s at {rate:,}/s")
+            wait_until(lambda: len(probe.latencies) >= start + seconds * rate, seconds * 3.0, "the measurement")
+            measured = np.array(probe.latencies[start:])
+    p50, p95, p99 = (round(float(value), 2) for value in np.percentile(measured, (50, 95, 99)))
+    return Latency(rate, p50, p95, p99, len(measured))
