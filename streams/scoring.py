@@ -10,11 +10,13 @@ from features import NAMES, catalogue_hash
 from models.explain import reasons
 from models.scorer import Scorer
 from streams.decode import SCHEMA
-from streams.policy import ACTIONS, Policy
+from streams.policy import ACTIONS, Policy, Verdict
 from vedette.events import Alert, Decision
 
 EVENT_COLUMNS = tuple(SCHEMA.names)
 """What rules may refer to besides features."""
+
+_COPIED = ("transaction_id", "account_id", "event_time", "amount", "currency")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,25 @@ class Judge:
         """What every record of their work carries."""
         return {"model": self.scorer.version, "policy": self.policy.name, "features_hash": catalogue_hash()}
 
+    def matrix(self, features: NDArray[np.float64], extra: list[dict[str, float]]) -> NDArray[np.float64]:
+        """What the model takes: the features, float64[n, features], and the vendor features it was trained on."""
+        if not self.scorer.extra:
+            return features
+        vendor = [[values.get(name, np.nan) for name in self.scorer.extra] for values in extra]
+        return np.column_stack([features, np.array(vendor, np.float64).reshape(len(extra), -1)])
+
+    def verdict(
+        self, batch: pa.RecordBatch, features: NDArray[np.float64], matrix: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], Verdict]:
+        """Calibrated probabilities, float64[n], and what the policy makes of them."""
+        score = self.scorer.predict(matrix)
+        columns = {
+            name: batch.column(name) if name in EVENT_COLUMNS else features[:, NAMES.index(name)]
+            for name in self.policy.columns
+        }
+        amount = batch.column("amount").to_numpy(zero_copy_only=False)
+        return score, self.policy.decide(columns, score, amount, batch.column("currency"))
+
     def judge(
         self, batch: pa.RecordBatch, features: NDArray[np.float64], extra: list[dict[str, float]], *, degraded: bool
     ) -> Scored:
@@ -51,24 +72,13 @@ class Judge:
             extra: Vendor features of each transaction.
             degraded: Whether the features were computed without state.
         """
-        matrix = features
-        if self.scorer.extra:
-            vendor = [[values.get(name, np.nan) for name in self.scorer.extra] for values in extra]
-            matrix = np.column_stack([features, np.array(vendor, np.float64).reshape(len(extra), -1)])
-        score = self.scorer.predict(matrix)
-        columns = {
-            name: batch.column(name) if name in EVENT_COLUMNS else features[:, NAMES.index(name)]
-            for name in self.policy.columns
-        }
-        amount = batch.column("amount").to_numpy(zero_copy_only=False)
-        verdict = self.policy.decide(columns, score, amount, batch.column("currency"))
-
+        matrix = self.matrix(features, extra)
+        score, verdict = self.verdict(batch, features, matrix)
         flagged = np.flatnonzero(verdict.action)
         because = dict(zip(flagged.tolist(), reasons(self.scorer, matrix[flagged]), strict=True))
         about = self.about
         rows = zip(
-            *(batch.column(name).to_pylist() for name in ("transaction_id", "account_id", "event_time", "currency")),
-            amount.tolist(),
+            *(batch.column(name).to_pylist() for name in _COPIED),
             verdict.action.tolist(),
             score.tolist(),
             verdict.expected_loss.tolist(),
@@ -79,7 +89,7 @@ class Judge:
                 transaction_id=transaction_id,
                 account_id=account_id,
                 event_time=event_time,
-                amount=minor,
+                amount=amount,
                 currency=currency,
                 action=ACTIONS[action],
                 score=probability,
@@ -89,7 +99,7 @@ class Judge:
                 degraded=degraded,
                 **about,
             )
-            for i, (transaction_id, account_id, event_time, currency, minor, action, probability, loss) in enumerate(
+            for i, (transaction_id, account_id, event_time, amount, currency, action, probability, loss) in enumerate(
                 rows
             )
         ]
