@@ -1,5 +1,6 @@
 """`vedette train`: learn a model from a file or from the simulator."""
 
+from collections import Counter
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,11 +63,14 @@ def train(
     from vedette.clock import SystemClock
 
     notes = Console(stderr=True)
+    rejects: Counter[str] = Counter()
     protocol = Protocol(history=history)
     config = TrainingConfig(seed=seed, contact_cost=contact_cost, threads=threads)
-    batches = _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until)
+    batches = _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until, rejects)
     chosen = PUBLISHED if features is FeatureSet.published else NAMES
     frame = collect(_counted(backfill(batches), notes), chosen)
+    for reason, rows in rejects.most_common():
+        notes.print(f"{rows:,} rows left out: {reason}", style="yellow", markup=False, highlight=False)
     with notes.status("training") as status:
         folds: list[FoldResult] = []
         for result in evaluate(frame, protocol, config):
@@ -106,19 +110,22 @@ def _simulated(customers: int, days: int, seed: int) -> "Iterator[pa.RecordBatch
     return simulate(Simulation(customers=customers, days=days, seed=seed))
 
 
-def _of_file(file: Path | None, mapping: str, since: str, until: str) -> "Iterator[pa.RecordBatch]":
+def _of_file(
+    file: Path | None, mapping: str, since: str, until: str, rejects: "Counter[str]"
+) -> "Iterator[pa.RecordBatch]":
     from producers.files import read_batches
     from producers.mapping import load_mapping
     from vedette.clock import parse_time
     from vedette.errors import InputError
 
     if file is None or not mapping:
-        raise InputError("nothing to learn from", remedy="give FILE with --mapping NAME, or --simulate")
+        raise InputError("there is nothing to learn from", remedy="give FILE with --mapping NAME, or --simulate")
     return read_batches(
         file,
         load_mapping(mapping),
         start_ms=parse_time(since) if since else None,
         end_ms=parse_time(until) if until else None,
+        on_reject=lambda reject: rejects.update([f"{reject.column} {reject.reason}"]),
     )
 
 
@@ -158,10 +165,10 @@ def _table(folds: "list[FoldResult]", validation: "Metrics") -> "Table":
         table.add_row(
             title,
             f"{row['frauds']:,.0f}",
-            *(f"{share:.4f}" for share in shares),
+            *(f"{share:.3f}" for share in shares),
             *(f"{share:.3f}" for share in at_threshold),
             f"{row['calibration_error']:.4f}",
-            f"{1 - row['cost'] / max(row['cost_without'], 1):.1%}",
+            f"{1 - row['cost'] / max(row['cost_without'], 1):.0%}",
         )
 
     for result in folds:

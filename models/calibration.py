@@ -10,6 +10,9 @@ from sklearn.isotonic import IsotonicRegression
 REACH = 20.0
 """How far beyond the outermost knots, in log-odds, the map runs on to 0 and 1."""
 
+ROUNDING = 1e-9
+"""Probabilities of neighbouring steps that differ by no more are the same."""
+
 
 class Calibration(msgspec.Struct, frozen=True, dict=True):
     """A strictly rising, piecewise linear map, given by its knots.
@@ -44,9 +47,13 @@ def fit(margin: NDArray[np.float64], fraud: NDArray[np.bool_]) -> Calibration:
     """
     frauds = int(fraud.sum())
     isotonic = IsotonicRegression(y_min=1 / (len(fraud) - frauds + 2), y_max=1 - 1 / (frauds + 2))
+    order = np.argsort(margin, kind="stable")
+    margin, fraud = margin[order], fraud[order]
     step = isotonic.fit_transform(margin, fraud.astype(np.float64))
-    levels, member = np.unique(step, return_inverse=True)
-    centres = np.bincount(member, weights=margin) / np.bincount(member)
+    member = np.cumsum(np.diff(step, prepend=step[0]) > ROUNDING)
+    size = np.bincount(member)
+    centres = np.bincount(member, weights=margin) / size
+    levels = np.bincount(member, weights=step) / size
     return Calibration(
         margins=[float(centres[0]) - REACH, *centres.tolist(), float(centres[-1]) + REACH],
         probabilities=[0.0, *levels.tolist(), 1.0],

@@ -24,12 +24,17 @@ def libraries() -> dict[str, str]:
 
 
 def git_commit(checkout: Path) -> str | None:
-    """The commit checked out in a directory; None if it is no checkout or git is not there."""
+    """The commit checked out in a directory, with `-dirty` if files were changed since; None if there is none."""
     if not (checkout / ".git").exists():  # an installed package inside somebody else's checkout is not of that commit
         return None
     try:
         result = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=checkout, capture_output=True, text=True, check=True, timeout=10
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -59,12 +59,12 @@ def test_rows_of_one_kind_cannot_be_measured(fraud: np.ndarray) -> None:
 def test_card_precision_takes_the_highest_score_and_drops_detected_cards() -> None:
     """A card ranks by its highest score, and once seen as defrauded it leaves the later days."""
     # Day 0: cards 1 (.9, its fraud scores .1), 2 (.8, honest), 3 (.3, fraud); the top two hold one defrauded card.
-    # Day 1: card 1 is known; of 2 (.7, honest), 3 (.6, fraud), 4 (.5, fraud) the top two hold one.
+    # Day 1: card 1 is known; of 2 (.7, honest), 3 (.6, honest), 4 (.5, fraud) the top two hold none.
     score = np.array([0.9, 0.1, 0.8, 0.3, 1.0, 0.7, 0.6, 0.5])
-    fraud = np.array([False, True, False, True, True, False, True, True])
+    fraud = np.array([False, True, False, True, True, False, False, True])
     card = np.array([1, 1, 2, 3, 1, 2, 3, 4])
     day = np.array([0, 0, 0, 0, 1, 1, 1, 1])
-    assert card_precision(score, fraud, card, day, top=2) == pytest.approx((1 / 2 + 1 / 2) / 2)
+    assert card_precision(score, fraud, card, day, top=2) == pytest.approx((1 / 2 + 0) / 2)
 
 
 def test_card_precision_divides_by_top_even_with_fewer_cards() -> None:
