@@ -23,6 +23,16 @@ from vedette import Clock, Settings
 _log = structlog.get_logger("vedette.worker")
 
 
+def load_judge(model: Path, policy: Path) -> Judge:
+    """A model folder and a policy file, checked against the catalogue.
+
+    Raises:
+        ModelError: The model does not fit.
+        PolicyError: The policy is not valid.
+    """
+    return Judge(load_scorer(model), load_policy(policy, {*NAMES, *EVENT_COLUMNS}))
+
+
 def run_worker(settings: Settings, clock: Clock) -> None:
     """Run a worker until it is told to stop; never returns.
 
@@ -32,7 +42,7 @@ def run_worker(settings: Settings, clock: Clock) -> None:
         UnavailableError: Redis does not answer.
     """
     worker = settings.worker
-    judge = Judge(load_scorer(Path(worker.model)), load_policy(Path(worker.policy), {*NAMES, *EVENT_COLUMNS}))
+    judge = load_judge(Path(worker.model), Path(worker.policy))
     store = RedisStore(settings.redis)
     store.ping()
     warm_up(judge)
