@@ -5,7 +5,7 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import alerts, bench, features, models, producers, stack, streams, vocabulary
+from cli import alerts, bench, demo, features, models, producers, stack, streams, vocabulary, whatif
 from cli.context import Context
 from vedette import VedetteError, __version__
 
@@ -16,7 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (vocabulary, producers, features, models, streams, alerts, stack, bench):
+for room in (vocabulary, producers, features, models, streams, whatif, alerts, stack, bench, demo):
     room.register(app)
 
 
@@ -29,7 +29,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     ctx: typer.Context,
-    settings: str = typer.Option("", "--settings", metavar="FILE", help="TOML file [default: vedette.toml, if any]"),
+    settings: str = typer.Option("", "--settings", metavar="FILE", help="TOML file (default: vedette.toml, if any)"),
     debug: bool = typer.Option(False, "--debug", help="show the traceback of an error"),
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="print the version"),
 ) -> None:

@@ -1,0 +1,201 @@
+"""Everything the demo starts, and stops again: servers, sinks, topics, and the two Vedette processes."""
+
+import http.client
+import sys
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+
+import msgspec
+from prometheus_client.parser import text_string_to_metric_families
+
+import models
+import streams
+from bench.demo.options import Options
+from stack.local import LocalStack
+from stack.mail import MailSink
+from stack.process import Child, free_ports
+from stack.sms import SmsSink
+from stack.topics import apply
+from vedette import Settings
+from vedette.errors import UnavailableError
+from vedette.settings import (
+    ENV_PREFIX,
+    KafkaSettings,
+    NotifySettings,
+    RedisSettings,
+    TopicSettings,
+    WorkerSettings,
+    describe,
+)
+
+WORKER_WITHIN_S = 240.0
+_STOP_WITHIN_S = 20.0
+_LOG_LINES = 5
+
+
+class Process:
+    """A `vedette` command in a process of its own, which ends with this one.
+
+    Args:
+        name: The command, and the name of its log.
+        directory: Where `vedette.toml` is, and its log goes.
+        without: Names of environment variables that it must not see.
+        environment: Variables that it must see.
+    """
+
+    def __init__(self, name: str, directory: Path, without: Collection[str], environment: dict[str, str]) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        # `env` becomes Python, so the process id is the command's own. -P: no folder of the caller's is imported.
+        self._child = Child(
+            [
+                *("env", *(part for variable in without for part in ("-u", variable))),
+                *(f"{variable}={value}" for variable, value in environment.items()),
+                *(sys.executable, "-P", "-c", "from cli.main import main; main()"),
+                *("--settings", str(directory / "vedette.toml"), name),
+            ],
+            log=self.log,
+        )
+
+    @property
+    def ended(self) -> str:
+        """That it has ended, and how, in one sentence; empty while it runs."""
+        code = self._child.exit_code(within_s=0.0)
+        return "" if code is None else f"vedette {self.name} has ended with exit code {code}"
+
+    def log_tail(self) -> str:
+        """The last lines of its log."""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-_LOG_LINES:])
+
+    def stop(self) -> None:
+        """Ask it to end, and make it if it does not."""
+        self._child.stop(within_s=_STOP_WITHIN_S)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Servers that answer, and the settings that lead to them, which are also in `vedette.toml`."""
+
+    directory: Path
+    settings: Settings
+    stack: LocalStack
+    mail: MailSink
+    sms: SmsSink
+    without: Collection[str]
+
+    @contextmanager
+    def process(self, name: str) -> Iterator[Process]:
+        """A `vedette` command, stopped at the end."""
+        token = {f"{ENV_PREFIX}NOTIFY__TWILIO_AUTH_TOKEN": self.sms.auth_token}
+        process = Process(name, self.directory, self.without, token)
+        try:
+            yield process
+        finally:
+            process.stop()
+
+    @property
+    def broken(self) -> str:
+        """That a server has ended, in one sentence; empty while both run."""
+        ended = [server.name for server in (self.stack.broker, self.stack.redis) if not server.running]
+        return f"{' and '.join(ended)} ended" if ended else ""
+
+    def metrics(self) -> dict[tuple[str, str], float]:
+        """The worker's metrics by name and first label, its partitions added up; empty if it does not answer."""
+        status, text = self._ask("/metrics")
+        if status != http.HTTPStatus.OK:
+            return {}
+        found: dict[tuple[str, str], float] = {}
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                key = (sample.name, next((sample.labels[n] for n in ("stage", "topic") if n in sample.labels), ""))
+                found[key] = found.get(key, 0.0) + sample.value
+        return found
+
+    def wait_for_worker(self, worker: Process, say: Callable[[str], None]) -> None:
+        """Return once the worker has its partitions.
+
+        Raises:
+            UnavailableError: It ended, or is not ready in time; with the end of its log.
+        """
+        pause = Event()
+        tries = round(WORKER_WITHIN_S / 0.1)
+        for attempt in range(tries):
+            if attempt == 100:
+                say("still waiting for the worker: its first run compiles kernels, which takes about a minute")
+            if worker.ended:
+                raise UnavailableError(f"{worker.ended}; {worker.log} ends with:\n{worker.log_tail()}")
+            if self._ask("/readyz")[0] == http.HTTPStatus.OK:
+                return
+            pause.wait(0.1)
+        raise UnavailableError(f"vedette worker is not ready after {WORKER_WITHIN_S:g} s; see {worker.log}")
+
+    def _ask(self, path: str) -> tuple[int, str]:
+        """Status and body of the worker's answer; 0 if there is none."""
+        worker = self.settings.worker
+        connection = http.client.HTTPConnection(worker.metrics_host, worker.metrics_port, timeout=1.0)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        except (OSError, http.client.HTTPException):
+            return 0, ""
+        finally:
+            connection.close()
+
+
+@contextmanager
+def set_up(directory: Path, options: Options, environment: Collection[str]) -> Iterator[Stage]:
+    """Servers, sinks and topics; all stopped at the end.
+
+    Args:
+        directory: For data and logs.
+        options: Of the demo.
+        environment: Names of the variables around; Vedette's own are kept from the processes, so that the demo never
+            meets the user's real broker.
+
+    Raises:
+        UnavailableError: A part is not installed or does not start.
+    """
+    with (
+        LocalStack(directory / "stack", options.broker, options.redis) as stack,
+        MailSink(directory=directory / "mails") as mail,
+        SmsSink() as sms,
+    ):
+        (port,) = free_ports(1)
+        settings = Settings(
+            kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
+            topics=TopicSettings(),
+            redis=RedisSettings(url=stack.redis_url),
+            worker=_worker(options.worker, port),
+            notify=NotifySettings(
+                ledger=str(directory / "notify.sqlite"),
+                email_from="vedette@bank.example",
+                email_to=["fraud-team@bank.example"],
+                smtp_host=mail.host,
+                smtp_port=mail.port,
+                smtp_starttls=False,
+                sms_to=["+14155550101"],
+                sms_from="+14155550100",
+                twilio_account_sid=sms.account_sid,
+                twilio_base_url=sms.url,
+            ),
+        )
+        (directory / "vedette.toml").write_text(describe(settings), encoding="utf-8")
+        apply(settings)
+        without = [name for name in environment if name.startswith(ENV_PREFIX)]
+        yield Stage(directory, settings, stack, mail, sms, without)
+
+
+def _worker(asked: WorkerSettings, port: int) -> WorkerSettings:
+    """The worker's settings as asked for; what ships is found wherever the demo is started."""
+    defaults = WorkerSettings()
+    shipped = {
+        "model": Path(str(models.__file__)).with_name("demo"),
+        "policy": Path(str(streams.__file__)).with_name("policy.yaml"),
+    }
+    replaced = {key: str(path) for key, path in shipped.items() if getattr(asked, key) == getattr(defaults, key)}
+    return msgspec.structs.replace(asked, metrics_host="127.0.0.1", metrics_port=port, **replaced)

@@ -1,0 +1,68 @@
+from array import array
+
+import pytest
+
+from bench.demo.feed import Sent
+from bench.demo.outcome import conclude, wrong_sums
+from bench.demo.watch import Seen
+
+
+def sent() -> Sent:
+    """Four transactions, two of them frauds, one of unknown truth, and a fifth that was not published any more."""
+    return Sent(
+        left_at={"a": 10.0, "b": 10.1, "c": 10.2, "d": 10.3},
+        truth={"a": True, "b": True, "c": False, "never": True},
+        planted=[b"x", b"", b""],
+    )
+
+
+def seen() -> Seen:
+    """All of them decided within two seconds, one fraud and the unknown one flagged."""
+    return Seen(
+        decisions=4,
+        decided={"a", "b", "c", "d"},
+        flagged={"a", "d"},
+        alerts=2,
+        dead=[b"", b"x", b""],
+        latencies=array("d", [0.1, 0.2, 0.3, 0.4]),
+        last_at=12.0,
+    )
+
+
+def test_right_sums_are_silent() -> None:
+    """Where everything has arrived once, nothing is wrong, and rate, latency, recall and precision follow from it."""
+    outcome = conclude(sent(), seen(), emails=2, sms=2)
+    assert wrong_sums(outcome, sent(), seen()) == ""
+    assert (outcome.published, outcome.rate_per_s, outcome.latency_ms.p50) == (4, 2.0, 250.0)
+    assert (outcome.frauds, outcome.flagged, outcome.recall, outcome.precision) == (2, 1, 0.5, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"decided": {"a", "b", "c"}, "decisions": 3}, "1 of 4 transactions have no decision"),
+        ({"decided": {*"abcde"}, "decisions": 5}, "1 decisions are about transactions that were never published"),
+        ({"decisions": 6}, "2 decisions were published more than once"),
+        ({"flagged": {"a"}}, "1 transactions were flagged, but there are 2 alerts"),
+        ({"dead": [b"", b"x"]}, "1 of 3 poison messages are not on the dead-letter topic"),
+        ({"dead": [b"", b"x", b"", b"y"]}, "1 messages on the dead-letter topic were not planted there"),
+    ],
+)
+def test_every_wrong_sum_is_named(change: dict[str, object], sentence: str) -> None:
+    """Whatever is missing, doubled or strange is said, and nothing else."""
+    found = Seen(**{**vars(seen()), **change})
+    assert wrong_sums(conclude(sent(), found, emails=2, sms=2), sent(), found) == sentence
+
+
+@pytest.mark.parametrize(("emails", "sms", "name"), [(1, 2, "1 e-mails"), (2, 3, "3 SMS")])
+def test_lost_and_doubled_messages_are_named(emails: int, sms: int, name: str) -> None:
+    """Each alert must have led to exactly one e-mail and one SMS."""
+    outcome = conclude(sent(), seen(), emails=emails, sms=sms)
+    assert wrong_sums(outcome, sent(), seen()) == f"2 alerts led to {name}"
+
+
+def test_nothing_at_all_is_no_error() -> None:
+    """A demo ended before its first transaction has no latency and no rate, and its sums are right."""
+    outcome = conclude(Sent(), Seen(), emails=0, sms=0)
+    assert wrong_sums(outcome, Sent(), Seen()) == ""
+    assert (outcome.rate_per_s, outcome.latency_ms.p50, outcome.recall) == (0.0, None, None)

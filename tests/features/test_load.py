@@ -1,0 +1,89 @@
+"""History loaded into the store is found by the worker's own pipeline of keys and partitions."""
+
+from collections.abc import Callable
+
+import pyarrow as pa
+import pytest
+from confluent_kafka import Producer
+
+from features import Backfill, RedisStore
+from features.hashing import hash_strings
+from features.load import Loaded, load_state, partition_of
+from stack.local import LocalStack
+from stack.topics import apply
+from vedette import Settings, keys
+from vedette.errors import StateError
+from vedette.topics import Name
+
+SettingsFor = Callable[[LocalStack, str], Settings]
+START = 1_522_540_800_000
+
+
+@pytest.fixture
+def settings(embedded_stack: LocalStack, settings_for: SettingsFor, topic_prefix: str) -> Settings:
+    """Settings of the shared embedded stack with keys of this test's own."""
+    return settings_for(embedded_stack, topic_prefix)
+
+
+@pytest.fixture
+def state() -> Backfill:
+    """A backfill that has seen three accounts pay at two merchants, and one of them to a payee."""
+    rows = [("t1", "c1", "m1"), ("t2", "c2", "m2"), ("t3", "c3", None), ("t4", "c1", "m2")]
+    ids, accounts, merchants = zip(*rows, strict=True)
+    backfill = Backfill()
+    backfill.advance(
+        pa.RecordBatch.from_pydict(
+            {
+                "transaction_id": ids,
+                "account_id": accounts,
+                "merchant_id": pa.array(merchants, pa.string()),
+                "amount": [100, 200, 300, 400],
+                "currency": ["EUR"] * 4,
+                "event_time": [START + i for i in range(4)],
+            }
+        )
+    )
+    return backfill
+
+
+def test_partition_is_the_producers(settings: Settings) -> None:
+    """Every account is given the partition that librdkafka's murmur2_random gives it, non-ASCII ids included."""
+    apply(settings)
+    topic = settings.topics.prefix + Name.TRANSACTIONS
+    producer = Producer({**settings.kafka.client_config(), "partitioner": "murmur2_random"})
+    accounts = [*(f"C{i}" for i in range(100)), "ä", "konto-€-1", "x" * 63]
+    chosen: dict[str, int] = {}
+    for account in accounts:
+        producer.produce(
+            topic,
+            b"",
+            account,
+            on_delivery=lambda _, message: chosen.update({message.key().decode(): message.partition()}),
+        )
+    producer.flush(30)
+    assert chosen == {account: partition_of(account, settings.topics.partitions) for account in accounts}
+
+
+def test_every_state_lies_where_its_owner_looks(settings: Settings, state: Backfill) -> None:
+    """Accounts lie under their producers' partition, merchants under their hash's; no merchant has no state."""
+    store = RedisStore(settings.redis)
+    partitions = settings.topics.partitions
+    assert load_state(state, store, partitions) == Loaded(accounts=3, merchants=2)
+    prefix = settings.redis.prefix
+    for account, blob in state.accounts.items():
+        assert store.load([f"{keys.account(prefix, partition_of(account, partitions))}{account}"]) == [blob]
+    for merchant in hash_strings(pa.array(["m1", "m2"])).tolist():
+        name = f"{keys.merchant(prefix, merchant % partitions)}{merchant:x}"
+        assert store.load([name]) == [state.merchants[merchant]]
+    store.close()
+
+
+def test_a_store_in_use_is_left_alone(settings: Settings, state: Backfill) -> None:
+    """Where a worker has been, nothing is written and its claim stays good."""
+    store = RedisStore(settings.redis)
+    claim = store.claim(1)
+    with pytest.raises(StateError, match="partition 1 already has state"):
+        load_state(state, store, settings.topics.partitions)
+    store.commit(1, claim.epoch, {}, {"pos:transactions": 5})
+    assert [store.meta(partition) for partition in (0, 2, 3)] == [{}, {}, {}]
+    store.close()
