@@ -1,6 +1,7 @@
 """Runs the pipeline beside the event loop: one thread computes, one finishes, a watchdog looks on."""
 
 import asyncio
+import math
 import os
 import threading
 import time
@@ -66,7 +67,7 @@ class Runner:
         self._stopping = threading.Event()
         self._busy: dict[str, float] = {}
         self._failed: BaseException | None = None
-        self._loop_seen = time.monotonic()
+        self._loop_seen = math.inf  # not before it turns: joining the group takes as long as the broker wants
 
     async def submit(self, batch: Batch) -> None:
         """Compute a batch and queue it to be finished; waits while too much is in flight."""
@@ -119,8 +120,7 @@ class Runner:
             await asyncio.sleep(0.5)
 
     def start_watchdog(self) -> None:
-        """Watch, from a thread of its own, that every step and the event loop get on."""
-        self._loop_seen = time.monotonic()
+        """Watch, from a thread of its own, that every step and, once it has begun to turn, the event loop get on."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     def _watch(self) -> None:
