@@ -66,6 +66,8 @@ class MailSink:
 
     def __enter__(self) -> Self:
         listener = socket.create_server((self.host, self.port))
+        # Small answers leave at once; connections inherit this.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = listener.getsockname()[1]
         options: dict[str, Any] = {"tls_context": self._tls} if self._tls else {}
         if self._credentials:

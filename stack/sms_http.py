@@ -70,6 +70,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # small answers leave at once
 
     def do_POST(self) -> None:
         """Create a message."""
