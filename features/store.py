@@ -10,11 +10,15 @@ import redis
 
 from vedette import keys
 from vedette.clock import DAY
-from vedette.errors import FencedError, UnavailableError
+from vedette.errors import FencedError, StateError, UnavailableError
 from vedette.settings import RedisSettings
 
 _COMMIT = (Path(__file__).parent / "commit.lua").read_text(encoding="utf-8")
 _MGET_KEYS = 5000
+
+
+After = tuple[str, int | None] | None
+"""A watermark's field and the value it must have (None: not yet there)."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,21 @@ class StateStore(Protocol):
         """The blobs under these keys, None where there is none."""
         ...
 
-    def commit(self, partition: int, epoch: int, blobs: Mapping[str, bytes], meta: Mapping[str, int]) -> None:
+    def commit(
+        self, partition: int, epoch: int, blobs: Mapping[str, bytes], meta: Mapping[str, int], after: After = None
+    ) -> None:
         """Write blobs and watermarks in one atomic step.
+
+        Args:
+            partition: Which.
+            epoch: Of the claim.
+            blobs: State by key.
+            meta: Watermarks by field.
+            after: A watermark as it must stand before; None to write whatever stands there.
 
         Raises:
             FencedError: Another worker has claimed the partition since.
+            StateError: The store stands elsewhere: it has lost what was written, as after a failover.
         """
         ...
 
@@ -90,13 +104,22 @@ class RedisStore:
                 blobs += answer
         return blobs
 
-    def commit(self, partition: int, epoch: int, blobs: Mapping[str, bytes], meta: Mapping[str, int]) -> None:
+    def commit(
+        self, partition: int, epoch: int, blobs: Mapping[str, bytes], meta: Mapping[str, int], after: After = None
+    ) -> None:
         """See StateStore."""
         fields = [part for field, value in meta.items() for part in (field, value)]
+        field, value = after or ("", None)
+        before = "" if value is None else value
         with _reachable():
             written = self._commit(
                 keys=[keys.meta(self.prefix, partition), *blobs],
-                args=[epoch, self._ttl, len(fields), *fields, *blobs.values()],
+                args=[epoch, self._ttl, field, before, len(fields), *fields, *blobs.values()],
+            )
+        if written < 0:
+            raise StateError(
+                f"partition {partition}: {field} no longer stands at {value}; Redis has lost what was written",
+                remedy="start the worker again: it goes on from what Redis holds",
             )
         if not written:
             raise FencedError(

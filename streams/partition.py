@@ -45,8 +45,8 @@ class Partition:
         """Watermarks as they will be once everything handed to the finisher is written."""
         self.written = dict(claim.meta)
         """Watermarks as they stand in the store."""
-        self.lost = False
-        """Whether another worker has taken it over."""
+        self.lost_since: float | None = None
+        """Since when another worker has it, by the monotonic clock."""
         self.accounts: Cache[str] = Cache(most_accounts)
         self.merchants: Cache[int] = Cache(most_accounts)
 

@@ -108,7 +108,8 @@ class Pipeline:
         """Second half: state and watermarks in one atomic step."""
         started = perf_counter()
         partition = work.partition
-        self._store.commit(partition.number, partition.epoch, work.blobs, work.meta)
+        after = (keys.position(work.topic), partition.written_position(work.topic))
+        self._store.commit(partition.number, partition.epoch, work.blobs, work.meta, after)
         partition.written |= work.meta
         work.stages["commit"] = perf_counter() - started
 

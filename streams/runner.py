@@ -127,6 +127,11 @@ class Runner:
         while not self._stopping.wait(1.0):
             now = time.monotonic()
             stuck = [step for step, since in list(self._busy.items()) if now - since > self._stuck_after_s]
+            stuck += [
+                f"partition {owned.number}: another worker has claimed it, but it was not reassigned"
+                for owned in list(self._pipeline.owned.values())
+                if owned.lost_since and now - owned.lost_since > self._stuck_after_s
+            ]
             if now - self._loop_seen > self._stuck_after_s:
                 stuck.append("event loop")
             if stuck:
@@ -139,13 +144,13 @@ class Runner:
         return self._retry("load state", lambda: self._pipeline.compute(batch.topic, batch.partition, batch.records))
 
     def _finish_one(self, work: Work) -> None:
-        if work.partition.lost:
+        if work.partition.lost_since:
             return
         self._retry("publish", lambda: self._pipeline.publish(work))
         try:
             self._retry("write state", lambda: self._pipeline.commit(work))
         except FencedError as error:
-            work.partition.lost = True
+            work.partition.lost_since = time.monotonic()
             self._metrics.fenced.inc()
             _log.warning("partition lost", partition=work.partition.number, reason=str(error))
             return
