@@ -5,7 +5,7 @@ bytes 1-2   number of rows, little-endian
 varints     tiles, payments ever, sum ever, frauds before the horizon,
             place: 0, or its time + 1, then latitude and longitude in millionths of a degree, zigzag
 varint      time of the first row; every row then starts with its distance in time to the one before
-tile        count, sum, max, frauds as varints, then the sum of squares as 8 bytes
+tile        count, sum, max, frauds as varints, then the squares (see features.rows) as 8 bytes
 event       amount, transaction hash (3 bytes), flags (which identifiers differ from the event before, fraud,
             label without event), then per differing identifier an index into the dictionary of this blob:
             0 missing, a known entry, or the next free index followed by the entry's 4 bytes
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from features.rows import (
     COUNT,
+    EXACT,
+    FOLD,
     FRAUD,
     MAX,
     MERCHANT,
+    MOST,
     PAYEE,
     SUM,
     TIME,
@@ -45,7 +48,7 @@ ROW_BOUND = max(_ROW_BYTES, _TILE_BYTES)
 STATE_BOUND = HEADER + (STATE_COLUMNS + 1) * LONGEST
 
 TABLE = 8192
-"""Slots of the hash table that finds dictionary entries and distinct values: more than twice what a state holds."""
+"""Slots of the hash table that finds dictionary entries and distinct values: more than the identifiers of a state."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -104,7 +107,7 @@ def decode_account(
         state[LAT] = unzigzag(lat)
         state[LON] = unzigzag(lon)
     tiles = state[TILES]
-    if n > rows.shape[0] or tiles > n:
+    if n > MOST or tiles > n or n - tiles >= EXACT + FOLD:
         return -1
     bits = floats.view(np.int64)
     entries = np.empty(_IDENTIFIERS * n + 1, np.int64)
@@ -132,7 +135,7 @@ def decode_account(
             flags, at = get(buffer, at, end)
             row[FRAUD] = 1 if flags & _FLAG_FRAUD else 0
             row[COUNT] = 0 if flags & _FLAG_GHOST else 1
-            squares[r] = float(amount) * float(amount)
+            squares[r] = 0.0
             for k in range(_IDENTIFIERS):
                 if flags & (1 << k):
                     index, at = get(buffer, at, end)

@@ -91,12 +91,12 @@ def _familiarity(what: str, source: str) -> tuple[Feature, ...]:
         ),
         Feature(
             name=f"is_new_{what}",
-            meaning=f"1 if the account has earlier payments, none of them with this {what} within 30 days",
+            meaning=f"1 if the account has earlier payments over (t - 30d, t], none of them with this {what}",
             unit="0 or 1",
             window="30d",
             sources=("account_id", source),
             reason=f"first payment with this {what}",
-            missing=f"NaN without {source} or without earlier payments",
+            missing=f"NaN without {source} or without earlier payments over these 30 days",
         ),
     )
 
@@ -191,7 +191,7 @@ CATALOGUE: tuple[Feature, ...] = (
         "seconds",
         "account_id event_time",
         "{value:,.0f} seconds after the previous payment",
-        missing="NaN without an earlier payment within 31 days",
+        missing="NaN without an earlier payment within 30 days",
     ),
     _one(
         "gap_to_mean_30d",
@@ -244,7 +244,7 @@ CATALOGUE: tuple[Feature, ...] = (
         "account_id lat lon",
         "{value:,.0f} km from the last place",
         sensitivity="location",
-        missing="NaN without lat and lon, without an earlier place, or for an event older than it",
+        missing="NaN without lat and lon, without an earlier place, or for an event older than it or repeated",
     ),
     _one(
         "speed_kmh",

@@ -34,22 +34,24 @@ from features.rows import (
     COUNT,
     COUNTRY,
     DEVICE,
-    EXACT,
-    FOLD,
     FRAUD,
+    LARGEST_SUM,
     MAX,
     MERCHANT,
+    MOST,
     PAYEE,
     PAYMENT_COLUMNS,
     SUM,
     TIME,
     TX,
+    claim,
     find,
-    fold,
     mark,
+    newest_event,
     open_gap,
     place,
     settle,
+    tidy,
 )
 from vedette.clock import DAY, HOUR
 
@@ -65,7 +67,6 @@ _WINDOWS = np.array(list(ACCOUNT_WINDOWS.values()), np.int64)
 _N_WINDOWS = len(_WINDOWS)
 _MONTH = 30 * DAY
 _WEEK = 7 * DAY
-_LARGEST_SUM = 1 << 62
 _EARTH_KM = 6371.0088  # mean radius, IUGG
 
 
@@ -149,7 +150,10 @@ def _history(
     hour_of_week = (t // HOUR) % 168
 
     count, total, largest = 0, 0, 0
-    near_1, near_2 = 0.0, 0.0  # sums of (amount - x) and its square: no cancellation when amounts are alike
+    # Sums of (amount - y) and its square: no cancellation as long as y is itself one of the amounts. For windows y is
+    # this amount, for the earlier ones alone it is the one before.
+    near_1, near_2 = 0.0, 0.0
+    earlier_1, earlier_2, last_amount = 0.0, 0.0, 0.0
     window = 0
     before, smaller, habit, same_hour, earlier_max = 0, 0, 0, 0, 0
     newest_before, oldest_before = t, t
@@ -169,21 +173,23 @@ def _history(
         if n == 0:
             continue
         if row[TIME] >= month_start:
-            month_total += row[SUM]
+            month_total = min(LARGEST_SUM, month_total + row[SUM])
             if row[TIME] >= day_start:
-                day_total += row[SUM]
+                day_total = min(LARGEST_SUM, day_total + row[SUM])
         if age >= _MONTH:
             continue
         count += n
-        total += row[SUM]
+        total = min(LARGEST_SUM, total + row[SUM])
         largest = max(largest, row[MAX])
+        amount = float(row[SUM])
         if r < head + tiles:
-            near_1 += float(row[SUM]) - float(x) * n
-            near_2 += max(0.0, squares[r] - 2.0 * float(x) * float(row[SUM]) + float(x) * float(x) * n)
+            amount /= n
+            squared = squares[r]
         else:
-            d = float(row[SUM] - x)
-            near_1 += d
-            near_2 += d * d
+            squared = 0.0
+        d = amount - x
+        near_1 += d * n
+        near_2 += d * d * n + squared
         if age < _WEEK:
             if row[MERCHANT] and lookup(keys, marks, values, generation, row[MERCHANT], r) == r:
                 merchants += 1
@@ -199,6 +205,10 @@ def _history(
             continue
         if before == 0:
             newest_before = row[TIME]
+            last_amount = amount
+        d = amount - last_amount
+        earlier_1 += d * n
+        earlier_2 += d * d * n + squared
         oldest_before = row[TIME]
         before += n
         earlier_max = max(earlier_max, row[MAX])
@@ -226,10 +236,10 @@ def _history(
         out[_HABIT] = habit / before
         out[_SINCE_LAST] = (t - newest_before) / 1000.0
         if before > 1:
-            mean = near_1 / before
-            variance = near_2 / before - mean * mean
+            mean = earlier_1 / before
+            variance = earlier_2 / before - mean * mean
             if variance > 0:
-                out[_DEVIATION] = -mean / math.sqrt(variance)
+                out[_DEVIATION] = (x - last_amount - mean) / math.sqrt(variance)
             if newest_before > oldest_before:
                 out[_GAP] = (t - newest_before) * (before - 1) / (newest_before - oldest_before)
     for k in range(PAYEE - MERCHANT + 1):
@@ -302,7 +312,8 @@ def _layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], slots: NDArray[
         room[slots[i] + 1] += 1
     for a in range(accounts):
         if starts[a + 1] - starts[a] >= HEADER:
-            room[a + 1] += np.int64(blobs[starts[a] + 1]) | np.int64(blobs[starts[a] + 2]) << 8
+            n = np.int64(blobs[starts[a] + 1]) | np.int64(blobs[starts[a] + 2]) << 8
+            room[a + 1] += min(n, MOST)  # more is refused by decode_account
         room[a + 1] += room[a]
     return room
 
@@ -372,47 +383,46 @@ def advance_accounts(
         state = states[a]
         head, tail, tiles = heads[a], tails[a], state[TILES]
         t, h = time[i], tx[i] & TX_MASK
-        newest = np.int64(-1)
-        for r in range(tail - 1, head - 1, -1):  # a label that waits for its event is not news of the account
-            if rows[r, COUNT]:
-                newest = rows[r, TIME]
-                break
+        newest = newest_event(rows, head, tail)
         if label[i] >= 0:
             if newest >= 0 and t <= newest - HORIZON:
                 state[FRAUDS_BEFORE] += label[i]
             else:
-                tails[a] += mark(rows, squares, head, tail, tiles, t, h, label[i] == 1)
+                tails[a] = tail + mark(rows, squares, head, tail, tiles, t, h, label[i] == 1)
+                heads[a], state[TILES], frauds = tidy(rows, squares, head, tails[a], tiles, newest - HORIZON)
+                state[FRAUDS_BEFORE] += frauds
             continue
         stateless(t, amount[i], scale[i], balance[i], opened_at[i], out[i])
         generation += 1
         p = place(rows, head, tail, t)
         known = find(rows, head + tiles, p, t, h)
         status[i] = LATE if t < newest else NEW
-        if known >= 0:
+        if known >= 0 and rows[known, COUNT]:
             p = known
-            if rows[p, COUNT]:
-                status[i] = DUPLICATE
+            status[i] = DUPLICATE
+        elif known >= 0:
+            p = claim(rows, squares, known, p)
         else:
             open_gap(rows, squares, p, tail)
             if p < head + tiles:
                 tiles += 1
             tail += 1
             rows[p] = 0
+            squares[p] = 0.0
         if status[i] != DUPLICATE:
             state[LIFE_COUNT] += 1
-            state[LIFE_SUM] = min(_LARGEST_SUM, state[LIFE_SUM] + amount[i])
+            state[LIFE_SUM] = min(LARGEST_SUM, state[LIFE_SUM] + amount[i])
             rows[p, TIME] = t
             rows[p, TX] = h
             rows[p, COUNT] = 1
             rows[p, SUM] = amount[i]
             rows[p, MAX] = amount[i]
-            squares[p] = float(amount[i]) * float(amount[i])
             for k in range(PAYEE - MERCHANT + 1):
                 rows[p, MERCHANT + k] = identifiers[i, k]
         _history(rows, squares, head, tail, p, tiles, state, scale[i], out[i], keys, marks, values, generation)
         if balance[i] != MISSING and balance[i] > 0:
-            spent = out[i, _FIRST_WINDOW + 5 * 4 + 1] * scale[i]
-            out[i, _DRAIN] = spent / (balance[i] + spent - amount[i])
+            spent = np.rint(out[i, _FIRST_WINDOW + 5 * 4 + 1] * scale[i])  # whole minor units, as it was
+            out[i, _DRAIN] = spent / (balance[i] + (spent - amount[i]))
         if lat[i] != MISSING and lon[i] != MISSING and status[i] != DUPLICATE and t >= state[PLACE_TIME]:
             if state[PLACE_TIME] != NO_PLACE:
                 km = _distance_km(state[LAT], state[LON], lat[i], lon[i])
@@ -423,15 +433,9 @@ def advance_accounts(
             state[LON] = lon[i]
         if p < head + tiles:
             head, tiles = settle(rows, squares, head, tiles, p)
-        oldest = max(newest, t) - HORIZON
-        while rows[head, TIME] <= oldest:
-            state[FRAUDS_BEFORE] += rows[head, FRAUD]
-            head += 1
-            tiles = max(tiles - 1, 0)
-        if tail - head - tiles >= EXACT + FOLD:
-            head, tiles = fold(rows, squares, head, tiles)
-        state[TILES] = tiles
-        heads[a], tails[a] = head, tail
+        heads[a], state[TILES], frauds = tidy(rows, squares, head, tail, tiles, max(newest, t) - HORIZON)
+        state[FRAUDS_BEFORE] += frauds
+        tails[a] = tail
 
     size = np.int64(0)
     for a in range(accounts):

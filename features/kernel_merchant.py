@@ -22,14 +22,16 @@ from features.rows import (
     EXACT,
     FOLD,
     FRAUD,
+    MOST,
     TIME,
     TX,
     find,
-    fold,
     mark,
+    newest_event,
     open_gap,
     place,
     settle,
+    tidy,
 )
 from features.varint import LONGEST, get, get_fixed, put, put_fixed
 from vedette.clock import DAY
@@ -54,7 +56,7 @@ def decode_merchant(buffer: NDArray[np.uint8], start: int, end: int, rows: NDArr
         return -1, 0
     n = np.int64(buffer[start + 1]) | np.int64(buffer[start + 2]) << 8
     tiles, at = get(buffer, start + HEADER, end)
-    if n > rows.shape[0] or tiles > n:
+    if n > MOST or tiles > n or n - tiles >= EXACT + FOLD:
         return -1, 0
     time = np.int64(0)
     for r in range(n):
@@ -106,7 +108,8 @@ def _layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], extra: NDArray[
         room[extra[i] + 1] += 1
     for m in range(merchants):
         if starts[m + 1] - starts[m] >= HEADER:
-            room[m + 1] += np.int64(blobs[starts[m] + 1]) | np.int64(blobs[starts[m] + 2]) << 8
+            n = np.int64(blobs[starts[m] + 1]) | np.int64(blobs[starts[m] + 2]) << 8
+            room[m + 1] += min(n, MOST)  # more is refused by decode_merchant
         room[m + 1] += room[m]
     return room
 
@@ -150,11 +153,12 @@ def advance_merchants(
         m = slots[i]
         head, tail, tiles = heads[m], tails[m], tiled[m]
         t, h = time[i], tx[i] & TX_MASK
-        newest = rows[tail - 1, TIME] if tail > head else np.int64(-1)
+        newest = newest_event(rows, head, tail)
         if newest >= 0 and t <= newest - HORIZON:
             continue
         if label[i] >= 0:
             tail += mark(rows, squares, head, tail, tiles, t, h, label[i] == 1)
+            oldest = newest - HORIZON
         else:
             p = place(rows, head, tail, t)
             known = find(rows, head + tiles, p, t, h)
@@ -166,13 +170,9 @@ def advance_merchants(
                 tail += 1
                 if p < head + tiles:
                     head, tiles = settle(rows, squares, head, tiles + 1, p)
-        oldest = max(newest, t) - HORIZON
-        while head < tail and rows[head, TIME] <= oldest:
-            head += 1
-            tiles = max(tiles - 1, 0)
-        if tail - head - tiles >= EXACT + FOLD:
-            head, tiles = fold(rows, squares, head, tiles)
-        heads[m], tails[m], tiled[m] = head, tail, tiles
+            oldest = max(newest, t) - HORIZON
+        heads[m], tiled[m], _ = tidy(rows, squares, head, tail, tiles, oldest)
+        tails[m] = tail
 
     size = np.int64(0)
     for m in range(merchants):

@@ -2,7 +2,10 @@
 
 A row is an event (COUNT 1), a label whose event has not arrived yet (COUNT 0, FRAUD 1), or a tile: the events of one
 hour folded together once there are more than EXACT events. A tile stands before all events and counts as if
-everything in it had happened at the time of its last event. Rows leave when they are older than the horizon.
+everything in it had happened at the time of its last event. What is in it has no id any more, so a repeated event or
+label counts again there, and a withdrawn label still counts. Rows leave when they are older than the horizon.
+
+Beside the rows goes `squares`: of a tile the sum of squared distances of its amounts from their mean, else 0.
 
 Folding, like leaving, depends only on the order in which events arrive, never on how they were cut into batches.
 """
@@ -21,6 +24,12 @@ PAYMENT_COLUMNS = 11
 EXACT = 512
 FOLD = 64
 """EXACT events are kept one by one; when FOLD more have come, the FOLD oldest are folded into tiles."""
+
+MOST = 2048
+"""More rows than any horizon has hours and events; only labels whose events never come could make so many."""
+
+LARGEST_SUM = (1 << 62) - 1
+"""Sums of amounts stop here, so that adding two of them cannot overflow."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -53,14 +62,18 @@ def open_gap(rows: NDArray[np.int64], squares: NDArray[np.float64], p: int, tail
 
 @numba.njit(cache=True, nogil=True)
 def merge(rows: NDArray[np.int64], squares: NDArray[np.float64], into: int, row: int) -> None:
-    """Add one row to a tile."""
-    rows[into, TIME] = max(rows[into, TIME], rows[row, TIME])
-    rows[into, COUNT] += rows[row, COUNT]
-    rows[into, FRAUD] += rows[row, FRAUD]
+    """Add one row to a tile; the squares by the formula of Chan, Golub and LeVeque (1979), which loses no digits."""
+    n, m = rows[into, COUNT], rows[row, COUNT]
     if rows.shape[1] > SUM:
-        rows[into, SUM] += rows[row, SUM]
-        rows[into, MAX] = max(rows[into, MAX], rows[row, MAX])
+        if n and m:
+            apart = rows[into, SUM] / n - rows[row, SUM] / m
+            squares[into] += apart * apart * n * m / (n + m)
         squares[into] += squares[row]
+        rows[into, SUM] = min(LARGEST_SUM, rows[into, SUM] + rows[row, SUM])
+        rows[into, MAX] = max(rows[into, MAX], rows[row, MAX])
+    rows[into, TIME] = max(rows[into, TIME], rows[row, TIME])
+    rows[into, COUNT] = n + m
+    rows[into, FRAUD] += rows[row, FRAUD]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -94,13 +107,56 @@ def settle(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, til
     rows[p, TX] = 0
     for c in range(MERCHANT, rows.shape[1]):
         rows[p, c] = 0
-    if p + 1 == head + tiles or rows[p + 1, TIME] // HOUR != rows[p, TIME] // HOUR:
+    hour = rows[p, TIME] // HOUR
+    if p + 1 < head + tiles and rows[p + 1, TIME] // HOUR == hour:
+        gone = p
+    elif p > head and rows[p - 1, TIME] // HOUR == hour:
+        gone = p - 1
+    else:
         return head, tiles
-    merge(rows, squares, p + 1, p)
-    for r in range(p, head, -1):
+    merge(rows, squares, gone + 1, gone)
+    for r in range(gone, head, -1):
         rows[r] = rows[r - 1]
         squares[r] = squares[r - 1]
     return head + 1, tiles - 1
+
+
+@numba.njit(cache=True, nogil=True)
+def claim(rows: NDArray[np.int64], squares: NDArray[np.float64], known: int, p: int) -> int:
+    """Move the label in row `known`, whose event has come, behind the others of its time, before row p; its index."""
+    fraud = rows[known, FRAUD]
+    for r in range(known, p - 1):
+        rows[r] = rows[r + 1]
+        squares[r] = squares[r + 1]
+    rows[p - 1] = 0
+    squares[p - 1] = 0.0
+    rows[p - 1, FRAUD] = fraud
+    return p - 1
+
+
+@numba.njit(cache=True, nogil=True)
+def newest_event(rows: NDArray[np.int64], head: int, tail: int) -> int:
+    """Time of the newest event, -1 without any; a label that waits for its event is no news of the account."""
+    r = tail - 1
+    while r >= head and rows[r, COUNT] == 0:
+        r -= 1
+    time: int = rows[r, TIME] if r >= head else -1
+    return time
+
+
+@numba.njit(cache=True, nogil=True)
+def tidy(
+    rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tail: int, tiles: int, oldest: int
+) -> tuple[int, int, int]:
+    """Drop rows not newer than `oldest`, fold if there are many; new head, number of tiles, and frauds dropped."""
+    frauds = 0
+    while head < tail and (rows[head, TIME] <= oldest or tail - head > MOST):
+        frauds += rows[head, FRAUD]
+        head += 1
+        tiles = max(tiles - 1, 0)
+    if tail - head - tiles >= EXACT + FOLD:
+        head, tiles = fold(rows, squares, head, tiles)
+    return head, tiles, frauds
 
 
 @numba.njit(cache=True, nogil=True)
@@ -125,11 +181,11 @@ def mark(
         return 0
     if not fraud:
         return 0
-    if p < head + tiles:
-        rows[p, FRAUD] += 1  # the first tile that ends after the event
-        return 0
-    if p == head + tiles and tiles > 0 and time == rows[p - 1, TIME]:
-        rows[p - 1, FRAUD] += 1  # the last event of the newest tile
+    in_tiles = min(p, head + tiles)
+    if in_tiles > head and rows[in_tiles - 1, TIME] == time:
+        in_tiles -= 1
+    if in_tiles < head + tiles:
+        rows[in_tiles, FRAUD] += 1  # the first tile that does not end before the event
         return 0
     open_gap(rows, squares, p, tail)
     rows[p] = 0

@@ -1,0 +1,333 @@
+"""What every feature means, computed the slow and obvious way from plain lists.
+
+An oracle is shown events in the order in which they arrive. It knows nothing of arrays, tiles, blobs or batches, so
+where it and the kernel agree, the kernel does what the catalogue says. What the catalogue leaves open is settled here:
+
+- A repeated payment (same account, time and id) counts once. It stands where its first delivery stood: of the payments
+  at its very time it sees those that had arrived before that delivery.
+- An account is remembered back to 31 days before its newest payment, a merchant as far as the kernel's HORIZON. What
+  is older is forgotten at once: it can be neither counted in a window, nor recognised as repeated, nor relabelled.
+- Of a forgotten fraud only the account's number of frauds remains. A label that comes later than that adds to it if
+  it says fraud, and changes nothing if it does not.
+- The last label of a payment holds, whether it came before or after the payment.
+"""
+
+import math
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fractions import Fraction
+
+from features.catalogue import ACCOUNT_WINDOWS, MERCHANT_WINDOWS
+from features.kernel_account import HORIZON as ACCOUNT_HORIZON
+from features.kernel_merchant import HORIZON as MERCHANT_HORIZON
+from vedette.clock import DAY, HOUR
+from vedette.money import exponent
+
+NAN = math.nan
+DELAY = 7 * DAY
+MONTH = 30 * DAY
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A transaction, by the names of vedette.events.Transaction."""
+
+    transaction_id: str
+    account_id: str
+    event_time: int
+    amount: int
+    currency: str = "EUR"
+    merchant_id: str | None = None
+    mcc: str | None = None
+    device_id: str | None = None
+    country: str | None = None
+    payee: str | None = None
+    lat: float | None = None
+    lon: float | None = None
+    balance: int | None = None
+    account_opened_at: int | None = None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A label: what is known of the payment with this id and time."""
+
+    transaction_id: str
+    account_id: str
+    event_time: int
+    fraud: bool
+    merchant_id: str | None = None
+
+
+Event = Payment | Truth
+
+
+def _same(a: Event, b: Event) -> bool:
+    return (a.event_time, a.transaction_id) == (b.event_time, b.transaction_id)
+
+
+class _Memory:
+    """What was shown, in order of arrival, and of it what is remembered."""
+
+    def __init__(self, horizon: int) -> None:
+        self.payments: list[Payment] = []
+        self.labels: list[Truth] = []
+        self._horizon = horizon
+
+    def edge(self) -> int:
+        """Whatever happened then or before is forgotten."""
+        newest = max((p.event_time for p in self.payments), default=None)
+        return -1 if newest is None else newest - self._horizon
+
+    def forget(self) -> list[Truth]:
+        """Forget what is too old; the labels that go with it."""
+        edge = self.edge()
+        gone = [label for label in self.labels if label.event_time <= edge]
+        self.payments = [p for p in self.payments if p.event_time > edge]
+        self.labels = [label for label in self.labels if label.event_time > edge]
+        return gone
+
+    def first_delivery(self, payment: Payment) -> int | None:
+        """Where among the payments it came first."""
+        return next((i for i, p in enumerate(self.payments) if _same(p, payment)), None)
+
+    def relabel(self, label: Truth) -> None:
+        """Let a label take the place of an earlier one."""
+        self.labels = [other for other in self.labels if not _same(other, label)] + [label]
+
+
+class AccountOracle:
+    """One account."""
+
+    def __init__(self) -> None:
+        self._memory = _Memory(ACCOUNT_HORIZON)
+        self._ever: list[Payment] = []
+        self._forgotten_frauds = 0
+        self._place: Payment | None = None
+
+    def label(self, label: Truth) -> None:
+        """Show a label."""
+        if label.event_time <= self._memory.edge():
+            self._forgotten_frauds += label.fraud
+        else:
+            self._memory.relabel(label)
+
+    def pay(self, e: Payment) -> dict[str, float]:
+        """Show a payment; its features."""
+        features = self.features(e)
+        self.show(e)
+        return features
+
+    def show(self, e: Payment) -> None:
+        """Show a payment without asking for its features."""
+        if self._memory.first_delivery(e) is None:
+            self._memory.payments.append(e)
+            self._ever.append(e)
+            if self._moves_place(e):
+                self._place = e
+        self._forgotten_frauds += sum(label.fraud for label in self._memory.forget())
+
+    def features(self, e: Payment) -> dict[str, float]:
+        """What the features of a payment would be if it were shown now."""
+        memory, t = self._memory, e.event_time
+        first = memory.first_delivery(e)
+        before = [p for p in memory.payments if p.event_time < t]
+        ties = [p for p in memory.payments[:first] if p.event_time == t]
+        seen = [*before, *ties]
+        later = [p for p in memory.payments if p.event_time > t]
+        if first is not None:
+            later += [p for p in memory.payments[first + 1 :] if p.event_time == t]
+        ever = self._ever if first is not None else [*self._ever, e]
+        amounts_up_to_now = sum(p.amount for p in ever) - sum(p.amount for p in later)
+        month = [p for p in seen if p.event_time > t - MONTH]
+        frauds = [label for label in memory.labels if label.fraud and label.event_time <= t - DELAY]
+        return {
+            **_of_payment(e),
+            **_of_windows(e, seen),
+            **_of_amount(e, month),
+            **_of_time(e, month),
+            **_of_familiarity(e, month),
+            **_of_distinct(e, seen),
+            **_of_totals(e, seen),
+            **self._of_place(e, repeated=first is not None),
+            "account_lifetime_count": len(ever) - len(later),
+            "account_mean_lifetime": _major(Fraction(amounts_up_to_now, len(ever) - len(later)), e),
+            "account_frauds": len(frauds) + self._forgotten_frauds,
+        }
+
+    def _moves_place(self, e: Payment) -> bool:
+        known = e.lat is not None and e.lon is not None
+        return known and (self._place is None or e.event_time >= self._place.event_time)
+
+    def _of_place(self, e: Payment, *, repeated: bool) -> dict[str, float]:
+        last = self._place
+        if last is None or repeated or not self._moves_place(e):
+            return {"distance_km": NAN, "speed_kmh": NAN}
+        km = _great_circle(last, e)
+        return {"distance_km": km, "speed_kmh": km / (max(e.event_time - last.event_time, 1000) / HOUR)}
+
+
+class MerchantOracle:
+    """One merchant."""
+
+    def __init__(self) -> None:
+        self._memory = _Memory(MERCHANT_HORIZON)
+
+    def label(self, label: Truth) -> None:
+        """Show a label."""
+        if label.event_time > self._memory.edge():
+            self._memory.relabel(label)
+
+    def pay(self, payment: Payment) -> None:
+        """Show a payment."""
+        if self._memory.first_delivery(payment) is None:
+            self._memory.payments.append(payment)
+        self._memory.forget()
+
+    def query(self, t: int) -> dict[str, float]:
+        """The features of a payment at this time."""
+        features: dict[str, float] = {}
+        for name, w in MERCHANT_WINDOWS.items():
+            window = [p for p in self._memory.payments if t - DELAY - w < p.event_time <= t - DELAY]
+            frauds = [p for p in window if any(label.fraud and _same(label, p) for label in self._memory.labels)]
+            features[f"merchant_count_{name}"] = len(window)
+            features[f"merchant_fraud_rate_{name}"] = len(frauds) / len(window) if window else 0.0
+        return features
+
+
+def _major(minor: Fraction, e: Payment) -> float:
+    return float(minor / 10 ** exponent(e.currency))
+
+
+def _of_payment(e: Payment) -> dict[str, float]:
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=e.event_time)
+    solvent = e.balance is not None and e.balance > 0
+    return {
+        "amount_major": _major(Fraction(e.amount), e),
+        "hour": moment.hour,
+        "weekday": moment.weekday(),
+        "is_night": float(moment.hour <= 6),
+        "is_weekend": float(moment.weekday() in {5, 6}),
+        "amount_to_balance": float(Fraction(e.amount, e.balance)) if solvent else NAN,
+        "account_age_days": NAN if e.account_opened_at is None else (e.event_time - e.account_opened_at) / DAY,
+    }
+
+
+def _of_windows(e: Payment, seen: Sequence[Payment]) -> dict[str, float]:
+    features: dict[str, float] = {}
+    for name, w in ACCOUNT_WINDOWS.items():
+        amounts = [p.amount for p in [*seen, e] if p.event_time > e.event_time - w]
+        features[f"account_count_{name}"] = len(amounts)
+        features[f"account_sum_{name}"] = _major(Fraction(sum(amounts)), e)
+        features[f"account_mean_{name}"] = _major(Fraction(sum(amounts), len(amounts)), e)
+        features[f"account_max_{name}"] = _major(Fraction(max(amounts)), e)
+        features[f"account_std_{name}"] = math.sqrt(_variance(amounts)) / 10 ** exponent(e.currency)
+    return features
+
+
+def _variance(amounts: Sequence[int]) -> Fraction:
+    return statistics.pvariance([Fraction(amount) for amount in amounts])
+
+
+def _of_amount(e: Payment, earlier: Sequence[Payment]) -> dict[str, float]:
+    amounts = [p.amount for p in earlier]
+    to_mean = to_max = deviation = rank = NAN
+    if amounts:
+        mean = Fraction(sum(amounts), len(amounts))
+        to_mean = float(e.amount / mean) if mean else NAN
+        to_max = e.amount / max(amounts) if max(amounts) else NAN
+        rank = len([x for x in amounts if x < e.amount]) / len(amounts)
+        if variance := _variance(amounts):
+            deviation = float(e.amount - mean) / math.sqrt(variance)
+    return {
+        "amount_to_mean_30d": to_mean,
+        "amount_to_max_30d": to_max,
+        "amount_deviation_30d": deviation,
+        "amount_rank_30d": rank,
+    }
+
+
+def _of_time(e: Payment, earlier: Sequence[Payment]) -> dict[str, float]:
+    t = e.event_time
+    times = sorted(p.event_time for p in earlier)
+    since = gap = habit = NAN
+    if times:
+        since = (t - times[-1]) / 1000
+        distances = [abs(u % DAY - t % DAY) for u in times]
+        habit = len([d for d in distances if min(d, DAY - d) <= HOUR]) / len(times)
+        if times[-1] > times[0]:
+            gap = float((t - times[-1]) / Fraction(times[-1] - times[0], len(times) - 1))
+    last_hour = [u for u in [*times, t] if u > t - HOUR]
+    return {
+        "seconds_since_last": since,
+        "gap_to_mean_30d": gap,
+        "burst_1h": len(last_hour) / (len([*times, t]) / (MONTH / HOUR)),
+        "hour_habit_30d": habit,
+        "hour_of_week_count_30d": len([u for u in times if _hour_of_week(u) == _hour_of_week(t)]),
+    }
+
+
+def _hour_of_week(t: int) -> tuple[int, int]:
+    moment = datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=t)
+    return moment.weekday(), moment.hour
+
+
+def _of_familiarity(e: Payment, earlier: Sequence[Payment]) -> dict[str, float]:
+    kinds: dict[str, Callable[[Payment], str | None]] = {
+        "merchant": lambda p: p.merchant_id,
+        "category": lambda p: p.mcc,
+        "device": lambda p: p.device_id,
+        "country": lambda p: p.country,
+        "payee": lambda p: p.payee,
+    }
+    features: dict[str, float] = {}
+    for name, of in kinds.items():
+        used = len([p for p in earlier if of(p) == of(e)])
+        known = of(e) is not None
+        features[f"used_{name}_30d"] = used if known else NAN
+        features[f"is_new_{name}"] = float(used == 0) if known and earlier else NAN
+    return features
+
+
+def _of_distinct(e: Payment, seen: Sequence[Payment]) -> dict[str, float]:
+    week = [p for p in [*seen, e] if p.event_time > e.event_time - 7 * DAY]
+    day = [p for p in week if p.event_time > e.event_time - DAY]
+    return {
+        "distinct_merchants_1d": len({p.merchant_id for p in day} - {None}),
+        "distinct_merchants_7d": len({p.merchant_id for p in week} - {None}),
+        "distinct_devices_7d": len({p.device_id for p in week} - {None}),
+        "distinct_countries_7d": len({p.country for p in week} - {None}),
+        "distinct_payees_7d": len({p.payee for p in week} - {None}),
+    }
+
+
+def _of_totals(e: Payment, seen: Sequence[Payment]) -> dict[str, float]:
+    def date(p: Payment) -> datetime:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=p.event_time)
+
+    today = [p.amount for p in [*seen, e] if date(p).date() == date(e).date()]
+    month = [p.amount for p in [*seen, e] if (date(p).year, date(p).month) == (date(e).year, date(e).month)]
+    earlier_in_day = sum(p.amount for p in seen if p.event_time > e.event_time - DAY)
+    drain = NAN
+    if e.balance is not None and e.balance > 0:
+        drain = float(Fraction(earlier_in_day + e.amount, e.balance + earlier_in_day))
+    return {
+        "day_total": _major(Fraction(sum(today)), e),
+        "month_total": _major(Fraction(sum(month)), e),
+        "drain_1d": drain,
+    }
+
+
+def _great_circle(a: Payment, b: Payment) -> float:
+    """By the angle between two unit vectors, in a form that is exact for near and for opposite places."""
+
+    def vector(p: Payment) -> tuple[float, float, float]:
+        # Places are known to a millionth of a degree.
+        lat, lon = math.radians(round(p.lat or 0.0, 6)), math.radians(round(p.lon or 0.0, 6))
+        return math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)
+
+    u, v = vector(a), vector(b)
+    cross = (u[1] * v[2] - u[2] * v[1], u[2] * v[0] - u[0] * v[2], u[0] * v[1] - u[1] * v[0])
+    return 6371.0088 * math.atan2(math.hypot(*cross), sum(x * y for x, y in zip(u, v, strict=True)))

@@ -1,0 +1,243 @@
+"""Random streams of payments and labels, and how they are put through oracle and kernel."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from features.catalogue import CATALOGUE, LABEL_DELAY, NAMES
+from features.columns import Columns, from_batch
+from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants, slots
+from tests.features.oracle import AccountOracle, Event, MerchantOracle, Payment, Truth
+from vedette.clock import DAY, HOUR, MINUTE
+from vedette.events import MAX_AMOUNT
+
+START = 1_519_000_000_000  # ten days before the end of a February
+
+_COUNTS = {"payments", "0 or 1", "hours", "merchants", "devices", "countries", "payees"}
+EXACT_NAMES = {feature.name for feature in CATALOGUE if feature.unit in _COUNTS} | {"weekday"}
+
+_SCHEMA = pa.schema(
+    {
+        "transaction_id": pa.string(),
+        "account_id": pa.string(),
+        "event_time": pa.int64(),
+        "amount": pa.int64(),
+        "currency": pa.string(),
+        "merchant_id": pa.string(),
+        "mcc": pa.string(),
+        "device_id": pa.string(),
+        "country": pa.string(),
+        "payee": pa.string(),
+        "lat": pa.float64(),
+        "lon": pa.float64(),
+        "balance": pa.int64(),
+        "account_opened_at": pa.int64(),
+    }
+)
+
+# Steps and delays that land on the edges of windows, of the horizon and of the label delay, or anywhere.
+_EDGES = (0, 1, MINUTE, 10 * MINUTE, HOUR, 6 * HOUR, DAY, 7 * DAY, 30 * DAY, 31 * DAY)
+_steps = st.one_of(
+    st.sampled_from((0, 0, MINUTE - 1, *_EDGES)), st.integers(0, 2 * MINUTE), st.integers(0, HOUR), st.integers(0, DAY)
+)
+_delays = st.one_of(st.just(0), st.just(0), st.sampled_from(_EDGES), st.integers(0, 2 * HOUR), st.integers(0, 60 * DAY))
+_amounts = st.one_of(st.sampled_from((0, 999, 12_345, MAX_AMOUNT)), st.integers(1, 100_000), st.integers(0, MAX_AMOUNT))
+_millionths = st.integers(-90_000_000, 90_000_000)
+
+
+def _optional(values: Iterable[str]) -> st.SearchStrategy[str | None]:
+    return st.sampled_from((None, *values))
+
+
+@st.composite
+def _payment(draw: st.DrawFn, number: int, time: int) -> Payment:
+    placed = draw(st.booleans())
+    return Payment(
+        transaction_id=f"t{number}",
+        account_id=draw(st.sampled_from(("a", "a", "b", "c"))),
+        event_time=time,
+        amount=draw(_amounts),
+        currency=draw(st.sampled_from(("EUR", "EUR", "JPY", "KWD"))),
+        merchant_id=draw(_optional(("m1", "m2", "m3"))),
+        mcc=draw(_optional(("5411", "5732"))),
+        device_id=draw(_optional(("d1", "d2", "m1"))),
+        country=draw(_optional(("DE", "FR"))),
+        payee=draw(_optional(("p1", "p2"))),
+        lat=draw(_millionths) / 1e6 if placed else None,
+        lon=2 * draw(_millionths) / 1e6 if placed else None,
+        balance=draw(st.one_of(st.none(), st.integers(-100, 100_000), st.just(MAX_AMOUNT))),
+        account_opened_at=draw(st.one_of(st.none(), st.integers(0, START))),
+    )
+
+
+@st.composite
+def streams(draw: st.DrawFn, *, ordered: bool = False, largest: int = 40) -> list[Event]:
+    """Events in order of arrival: late ones, ties, repeats, labels before and after their payment and corrected."""
+    clock = START + draw(st.integers(0, 40 * DAY))
+    payments: list[Payment] = []
+    for number, step in enumerate(draw(st.lists(_steps, min_size=1, max_size=largest))):
+        clock += step
+        payments.append(draw(_payment(number, clock - (0 if ordered else draw(_delays)))))
+    arrivals: list[tuple[float, Event]] = list(enumerate(payments))
+    for index in draw(st.lists(st.integers(0, len(payments) - 1), max_size=largest // 2)):
+        p = payments[index]
+        kind = draw(st.sampled_from(("repeat", "fraud", "fraud", "genuine")))
+        event = p if kind == "repeat" else truth(p, fraud=kind == "fraud")
+        arrivals.append((draw(st.integers(-1, len(payments))) + 0.5, event))
+    return [event for _, event in sorted(arrivals, key=lambda arrival: arrival[0])]
+
+
+@dataclass(frozen=True)
+class Past:
+    """A payment of the past, and when it became known as a fraud, if it did."""
+
+    payment: Payment
+    known_at: int | None
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Past]:
+    """Payments in order of time, with labels that become known before and after the end of the label delay."""
+    payments = [event for event in draw(streams(ordered=True)) if isinstance(event, Payment)]
+    payments.sort(key=lambda p: p.event_time)
+    waits = st.one_of(st.none(), st.none(), st.sampled_from(_EDGES), st.integers(0, 60 * DAY))
+    delays = [draw(waits) for _ in payments]
+    return [Past(p, None if wait is None else p.event_time + wait) for p, wait in zip(payments, delays, strict=True)]
+
+
+def truth(payment: Payment, *, fraud: bool) -> Truth:
+    """The label of a payment."""
+    p = payment
+    return Truth(p.transaction_id, p.account_id, p.event_time, fraud, p.merchant_id)
+
+
+def batch_of(events: Sequence[Event]) -> pa.RecordBatch:
+    """An Arrow batch by the names of Transaction; labels have no amount."""
+    rows = [{"amount": 0, "currency": "EUR", **asdict(event)} for event in events]
+    return pa.RecordBatch.from_pylist([{name: row.get(name) for name in _SCHEMA.names} for row in rows], _SCHEMA)
+
+
+def batch_of_past(history: Sequence[Past]) -> pa.RecordBatch:
+    """The same with the columns `fraud` and `labelled_at`."""
+    batch = batch_of([past.payment for past in history])
+    known_at = pa.array([past.known_at for past in history], pa.int64())
+    return batch.append_column("fraud", known_at.is_valid()).append_column("labelled_at", known_at)
+
+
+def columns_of(events: Sequence[Event]) -> tuple[Columns, NDArray[np.int8]]:
+    """The kernel's columns, and its label array."""
+    labels = [int(event.fraud) if isinstance(event, Truth) else PAYMENT for event in events]
+    return from_batch(batch_of(events)), np.array(labels, np.int8)
+
+
+@dataclass
+class Result:
+    """What a stream gave."""
+
+    features: NDArray[np.float64]
+    """One row per payment."""
+    accounts: dict[str, bytes]
+    merchants: dict[int, bytes]
+
+    def of(self, name: str) -> list[float]:
+        """One feature of all payments."""
+        values: list[float] = self.features[:, NAMES.index(name)].tolist()
+        return values
+
+    def same_bits(self, other: "Result") -> bool:
+        """Whether two results differ in no bit."""
+        mine, others = self.features.view(np.int64), other.features.view(np.int64)
+        same_state = self.accounts == other.accounts and self.merchants == other.merchants
+        return same_state and np.array_equal(mine, others)
+
+
+def through_kernel(events: Sequence[Event], cut: int) -> Result:
+    """Accounts and merchants taken forward in batches of `cut` events; merchant features are asked for at the end."""
+    result = Result(np.empty((0, len(NAMES))), {}, {})
+    parts = [result.features]
+    for start in range(0, len(events), cut):
+        part = events[start : start + cut]
+        columns, label = columns_of(part)
+        accounts, slot = slots([event.account_id for event in part])
+        advanced = advance_accounts([result.accounts.get(a) for a in accounts], slot, columns, label)
+        result.accounts.update(zip(accounts, advanced.blobs, strict=True))
+        parts.append(advanced.features[label == PAYMENT])
+        merchants, slot = slots(columns.merchant.tolist())
+        states = [result.merchants.get(m) for m in merchants]
+        new = advance_merchants(states, slot, columns.time, columns.tx, label)
+        result.merchants.update(zip(merchants, new, strict=True))
+    result.features = np.concatenate(parts)
+
+    payments = [event for event in events if isinstance(event, Payment)]
+    columns, _ = columns_of(payments)
+    merchants, slot = slots(columns.merchant.tolist())
+    slot[columns.merchant == 0] = -1
+    query_merchants([result.merchants.get(m) for m in merchants], slot, columns.time, result.features)
+    return result
+
+
+def through_oracle(events: Sequence[Event]) -> list[dict[str, float]]:
+    """The same by the oracle."""
+    accounts: dict[str, AccountOracle] = {}
+    merchants: dict[str, MerchantOracle] = {}
+    rows: list[dict[str, float]] = []
+    for event in events:
+        account = accounts.setdefault(event.account_id, AccountOracle())
+        merchant = merchants.setdefault(event.merchant_id or "", MerchantOracle())
+        if isinstance(event, Truth):
+            account.label(event)
+            merchant.label(event)
+        else:
+            rows.append(account.pay(event))
+            merchant.pay(event)
+    merchants[""] = MerchantOracle()  # payments without a merchant have nothing to do with one another
+    for row, payment in zip(rows, [e for e in events if isinstance(e, Payment)], strict=True):
+        row.update(merchants[payment.merchant_id or ""].query(payment.event_time))
+    return rows
+
+
+def past_through_oracle(history: Sequence[Past]) -> list[dict[str, float]]:
+    """What a backfill gives: each label is shown with its payment or, if it was known after the delay only, then."""
+    accounts = {past.payment.account_id: AccountOracle() for past in history}
+    merchants = {past.payment.merchant_id: MerchantOracle() for past in history}
+    rows: list[dict[str, float]] = []
+    late: list[tuple[int, Truth]] = []
+
+    def show(label: Truth) -> None:
+        accounts[label.account_id].label(label)
+        merchants[label.merchant_id].label(label)
+
+    for past in history:
+        p = past.payment
+        for known_at, label in late:
+            if known_at <= p.event_time:
+                show(label)
+        late = [(known_at, label) for known_at, label in late if known_at > p.event_time]
+        at_merchant = MerchantOracle() if p.merchant_id is None else merchants[p.merchant_id]
+        rows.append(accounts[p.account_id].pay(p) | at_merchant.query(p.event_time))
+        merchants[p.merchant_id].pay(p)
+        if past.known_at is not None and past.known_at <= p.event_time + LABEL_DELAY:
+            show(truth(p, fraud=True))
+        elif past.known_at is not None:
+            late.append((past.known_at, truth(p, fraud=True)))
+    return rows
+
+
+def assert_agree(features: NDArray[np.float64], expected: Sequence[dict[str, float]]) -> None:
+    """Counts to the bit, all else to 1e-9 of itself, and places to a metre."""
+    assert len(features) == len(expected)
+    for i, row in enumerate(expected):
+        assert set(row) == set(NAMES)
+        for name, is_ in zip(NAMES, features[i].tolist(), strict=True):
+            relative, absolute = (0.0, 0.0) if name in EXACT_NAMES else (1e-9, 0.0)
+            if name == "amount_deviation_30d":
+                absolute = 1e-9  # a difference: digits cancel where the amount is close to the mean
+            elif name == "distance_km":
+                absolute = 1e-3
+            elif name == "speed_kmh":
+                absolute = 1e-3 * HOUR / 1000
+            np.testing.assert_allclose(is_, row[name], relative, absolute, err_msg=f"{name} of payment {i}")

@@ -1,0 +1,156 @@
+"""The kernels against the oracle, as long as every event is kept by itself."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from features.backfill import Backfill, backfill
+from features.catalogue import NAMES
+from features.engine import stateless_features
+from tests.features.oracle import Event, Payment
+from tests.features.streams import (
+    START,
+    Past,
+    assert_agree,
+    batch_of,
+    batch_of_past,
+    columns_of,
+    histories,
+    past_through_oracle,
+    streams,
+    through_kernel,
+    through_oracle,
+    truth,
+)
+from vedette.clock import DAY, HOUR
+from vedette.errors import InputError
+from vedette.events import MAX_AMOUNT
+
+
+@settings(deadline=None, max_examples=200)
+@given(streams())
+def test_kernel_agrees_with_oracle(events: list[Event]) -> None:
+    """Whatever arrives in whatever order, every feature is what the catalogue says."""
+    assert_agree(through_kernel(events, 1000).features, through_oracle(events))
+
+
+@settings(deadline=None, max_examples=100)
+@given(streams())
+def test_batches_change_no_bit(events: list[Event]) -> None:
+    """How a stream is cut into batches changes neither a feature nor a state."""
+    whole = through_kernel(events, 1000)
+    assert through_kernel(events, 1).same_bits(whole)
+    assert through_kernel(events, 7).same_bits(whole)
+
+
+@settings(deadline=None, max_examples=100)
+@given(histories())
+def test_backfill_agrees_with_oracle(history: list[Past]) -> None:
+    """Offline, too, every feature is what the catalogue says, and a label acts when it is known or after the delay."""
+    assert_agree(Backfill().advance(batch_of_past(history)), past_through_oracle(history))
+
+
+@settings(deadline=None, max_examples=50)
+@given(histories())
+def test_backfill_batches_change_no_bit(history: list[Past]) -> None:
+    """How a history is cut into batches changes neither a feature nor a state."""
+    whole, state = batch_of_past(history), Backfill()
+    expected = state.advance(whole)
+    for cut in (1, 7):
+        pieces = Backfill()
+        out = list(backfill((whole.slice(start, cut) for start in range(0, len(whole), cut)), pieces))
+        features = np.concatenate([np.column_stack([batch.column(name) for name in NAMES]) for batch in out])
+        assert np.array_equal(features.view(np.int64), expected.view(np.int64))
+        assert (pieces.accounts, pieces.merchants) == (state.accounts, state.merchants)
+
+
+@settings(deadline=None, max_examples=50)
+@given(histories())
+def test_online_and_offline_are_one(history: list[Past]) -> None:
+    """Without labels the backfill's features are the stream's, bit for bit, and so are the states."""
+    payments = [past.payment for past in history]
+    online, offline = through_kernel(payments, 7), Backfill()
+    features = offline.advance(batch_of(payments))
+    of_accounts = slice(0, NAMES.index("merchant_count_1d"))
+    assert np.array_equal(features[:, of_accounts].view(np.int64), online.features[:, of_accounts].view(np.int64))
+    assert offline.accounts == online.accounts
+
+
+def test_backfill_refuses_disorder() -> None:
+    """A history that is not in order of event time is refused, within a batch and between batches."""
+    early, late = Payment("t1", "a", START, 5), Payment("t2", "a", START + 1, 5)
+    with pytest.raises(InputError, match="order of event time"):
+        Backfill().advance(batch_of([late, early]))
+    state = Backfill()
+    state.advance(batch_of([late]))
+    with pytest.raises(InputError, match="order of event time"):
+        state.advance(batch_of([early]))
+
+
+def test_backfill_carries_identity_and_labels() -> None:
+    """Each batch of a backfill has the payments' ids, labels and own numeric columns beside the features."""
+    batch = batch_of_past([Past(Payment("t1", "a", START, 500), START + DAY)])
+    (out,) = backfill([batch.append_column("extra.risk", batch.column("lat"))])
+    carried = ["transaction_id", "account_id", "event_time", "amount", "fraud", "labelled_at", "extra.risk"]
+    assert sorted(out.schema.names[:7]) == sorted(carried)
+    assert tuple(out.schema.names[7:]) == NAMES
+
+
+def test_deviation_of_a_small_amount_from_equal_large_ones() -> None:
+    """An account that always pays the same has no deviation to measure by, however large its amounts are."""
+    amounts = [333_333_333_333] * 15 + [1]
+    events = [Payment(f"t{i}", "a", START + i, amount) for i, amount in enumerate(amounts)]
+    assert np.isnan(through_kernel(events, 8).of("amount_deviation_30d")[-1])
+
+
+def test_an_outlier_is_measured_by_what_was_before_it() -> None:
+    """The largest amount there is is told in standard deviations of the small ones before it, to the last digits."""
+    amounts = [1000, 2000] * 5 + [MAX_AMOUNT]
+    events = [Payment(f"t{i}", "a", START + i, amount) for i, amount in enumerate(amounts)]
+    deviation = through_kernel(events, 11).of("amount_deviation_30d")[-1]
+    assert deviation == pytest.approx((MAX_AMOUNT - 1500) / 500, rel=1e-12)
+
+
+def test_drain_after_a_payment_far_beyond_the_balance() -> None:
+    """The share of a small balance is told to the last digits even when the largest amount there is drains it."""
+    events = [Payment("t1", "a", START, 3), Payment("t2", "a", START + 1, MAX_AMOUNT - 7, "KWD", balance=11)]
+    drained = through_kernel(events, 2).of("drain_1d")[-1]
+    assert drained == pytest.approx((MAX_AMOUNT - 4) / 14, rel=1e-15)
+
+
+def test_a_label_before_its_payment_does_not_hide_others() -> None:
+    """A payment sees those of its time that came before it, even if its label had come before them."""
+    late, other = Payment("t1", "a", START, 100), Payment("t2", "a", START, 100)
+    result = through_kernel([truth(late, fraud=True), other, late], 3)
+    assert result.of("account_count_1min") == [1, 2]
+
+
+def test_labels_far_ahead_do_not_make_a_merchant_forget() -> None:
+    """Labels that are read long before their payments, as when history is replayed, change no merchant's memory."""
+    payments = [Payment(f"t{day}", "a", START + day * DAY, 100, merchant_id="m") for day in range(150)]
+    labels = [truth(p, fraud=True) for p in payments]
+    *past, now = payments[:61]
+    result = through_kernel([*labels, *past, now], 1000)
+    assert result.of("merchant_count_30d")[-1] == 30
+    assert result.of("merchant_fraud_rate_30d")[-1] == 1
+
+
+def test_a_late_event_sees_no_future() -> None:
+    """A payment that arrives late has the features it would have had in time, but for its place."""
+    first, late, last = (Payment(f"t{i}", "a", START + i * HOUR, 100 + i, lat=1.0, lon=1.0) for i in range(3))
+    in_time, too_late = through_kernel([first, late], 3), through_kernel([first, last, late], 3)
+    places = [NAMES.index(name) for name in ("distance_km", "speed_kmh")]
+    expected = in_time.features[-1].copy()
+    expected[places] = np.nan
+    assert np.array_equal(too_late.features[-1], expected, equal_nan=True)
+
+
+def test_stateless_features_are_the_kernels_own() -> None:
+    """What needs no history is the same in degraded scoring; everything else is missing there."""
+    payment = Payment("t", "a", START, 1250, balance=10_000, account_opened_at=START - DAY)
+    columns, _ = columns_of([payment])
+    degraded, full = stateless_features(columns)[0], through_kernel([payment], 1).features[0]
+    known = ~np.isnan(degraded)
+    assert np.array_equal(degraded[known], full[known])
+    names = {"amount_major", "hour", "weekday", "is_night", "is_weekend", "amount_to_balance", "account_age_days"}
+    assert {name for name, there in zip(NAMES, known, strict=True) if there} == names
