@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import redis
+from redis.backoff import NoBackoff
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException
+from redis.retry import Retry
 
 from vedette import keys
 from vedette.clock import DAY
-from vedette.errors import FencedError, StateError, UnavailableError
+from vedette.errors import FencedError, SettingsError, StateError, UnavailableError
 from vedette.settings import RedisSettings
 
 _COMMIT = (Path(__file__).parent / "commit.lua").read_text(encoding="utf-8")
 _MGET_KEYS = 5000
-
+_CLUSTER = "+cluster://"
 
 After = tuple[str, int | None] | None
 """A watermark's field and the value it must have (None: not yet there)."""
@@ -61,47 +65,46 @@ class StateStore(Protocol):
 
 
 class RedisStore:
-    """State in Redis, a cluster included: all keys of a partition share a hash tag.
+    """State in Redis: all keys of a partition share a hash tag, so that on a cluster, too, one step writes them.
 
-    Every method raises UnavailableError when Redis does not answer or refuses to write.
+    The URL of a cluster is `redis+cluster://host:port` (or `rediss+cluster://`), of any of its nodes. Every method
+    raises UnavailableError when Redis does not answer or refuses to write.
+
+    Raises:
+        SettingsError: The URL is not one.
+        UnavailableError: The cluster does not say which node has what; a single Redis is first asked when needed.
     """
 
     def __init__(self, settings: RedisSettings) -> None:
         self.prefix = settings.prefix
         self._ttl = settings.state_ttl_days * DAY // 1000
-        self._client = redis.Redis.from_url(
-            settings.url,
-            password=settings.password.value if settings.password else None,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=None,  # the worker repeats whole steps; a hidden repeat of a write would blur what happened
-        )
+        self._client = _connect(settings)
         self._commit = self._client.register_script(_COMMIT)
 
     def claim(self, partition: int) -> Claim:
         """See StateStore."""
         name = keys.meta(self.prefix, partition)
         with _reachable():
-            pipeline: Any = self._client.pipeline(transaction=True)
-            pipeline.hincrby(name, keys.EPOCH, 1)
-            pipeline.hgetall(name)
-            epoch, fields = pipeline.execute()
+            epoch = self._client.hincrby(name, keys.EPOCH, 1)
+            # Only the new epoch's owner can write from here on, so what is read next is where the state stands.
+            fields = self._client.hgetall(name)
         meta = {field.decode(): int(value) for field, value in fields.items() if field != keys.EPOCH.encode()}
         return Claim(epoch, meta)
 
     def meta(self, partition: int) -> dict[str, int]:
         """Watermarks of a partition, without claiming it."""
         with _reachable():
-            fields: Any = self._client.hgetall(keys.meta(self.prefix, partition))
+            fields = self._client.hgetall(keys.meta(self.prefix, partition))
         return {field.decode(): int(value) for field, value in fields.items()}
 
     def load(self, names: Sequence[str]) -> list[bytes | None]:
         """See StateStore."""
         blobs: list[bytes | None] = []
+        # On a cluster keys of different partitions lie on different nodes, each of which is asked for its own.
+        mget = self._client.mget_nonatomic if isinstance(self._client, RedisCluster) else self._client.mget
         with _reachable():
             for start in range(0, len(names), _MGET_KEYS):
-                answer: Any = self._client.mget(names[start : start + _MGET_KEYS])
-                blobs += answer
+                blobs += mget(names[start : start + _MGET_KEYS])
         return blobs
 
     def commit(
@@ -137,9 +140,26 @@ class RedisStore:
         self._client.close()
 
 
+def _connect(settings: RedisSettings) -> Any:
+    options: dict[str, Any] = {
+        "password": settings.password.value if settings.password else None,
+        "socket_timeout": settings.timeout_s,
+        "socket_connect_timeout": settings.timeout_s,
+        # The worker repeats whole steps; a hidden repeat of a write would blur what happened.
+        "retry": Retry(NoBackoff(), 0),
+    }
+    try:
+        if _CLUSTER in settings.url:
+            with _reachable():
+                return RedisCluster.from_url(settings.url.replace(_CLUSTER, "://", 1), **options)
+        return redis.Redis.from_url(settings.url, **options)
+    except ValueError as error:
+        raise SettingsError(f"[redis] url: {error}") from error
+
+
 @contextmanager
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except redis.RedisError as error:
+    except (redis.RedisError, RedisClusterException) as error:
         raise UnavailableError(f"Redis: {error}", remedy="`vedette doctor` says what is wrong with it") from error

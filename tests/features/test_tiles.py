@@ -16,7 +16,7 @@ from features.engine import advance_accounts, query_merchants
 from features.kernel_account import HORIZON as ACCOUNT_HORIZON
 from features.kernel_merchant import HORIZON as MERCHANT_HORIZON
 from features.rows import EXACT, FOLD, LARGEST_SUM, MOST
-from tests.features.oracle import AccountOracle, MerchantOracle, Payment
+from tests.features.oracle import AccountOracle, Event, MerchantOracle, Payment
 from tests.features.streams import START, columns_of, through_kernel, truth
 from vedette.clock import DAY, HOUR, MINUTE
 from vedette.events import MAX_AMOUNT
@@ -99,7 +99,10 @@ def test_merchant_windows_over_tiles() -> None:
     """A merchant's counts and fraud rates are exact for payments that happened at the end of their tile."""
     payments = busy(1500, 40)
     frauds = [p for p in payments if int(p.transaction_id[1:]) % 7 == 0]
-    events = [event for p in payments for event in ([p, truth(p, fraud=True)] if p in frauds else [p])]
+    labels = {p: truth(p, fraud=True) for p in frauds}
+    events: list[Event] = []
+    for p in payments:
+        events += [p, labels[p]] if p in labels else [p]
     times = [START + day * DAY + 1 for day in range(20, 48)]
     asked = [Payment(f"q{t}", "b", t, 1, merchant_id="m") for t in times]
     state = through_kernel(events, 1000).merchants
