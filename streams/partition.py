@@ -27,11 +27,11 @@ class Cache(dict[_Key, bytes]):
         return blobs
 
     def put(self, fresh: Mapping[_Key, bytes]) -> None:
-        """Hold these, as the most recently used."""
+        """Hold these, as the most recently used: all of them, since until they are written they are nowhere else."""
         for key, blob in fresh.items():
             self.pop(key, None)
             self[key] = blob
-        while len(self) > self._most:
+        while len(self) > max(self._most, len(fresh)):
             del self[next(iter(self))]
 
 
