@@ -34,8 +34,22 @@ def read(message: bytes) -> pa.RecordBatch:
         pyarrow.ArrowInvalid: The message is not an Arrow IPC stream of one batch.
     """
     with pa.ipc.open_stream(message) as reader:
-        batch = reader.read_next_batch()
+        batch = next(iter(reader), None)
+    if batch is None:
+        raise pa.ArrowInvalid("the stream holds no record batch")
     batch.validate()
+    return batch
+
+
+def read_activity(message: bytes) -> pa.RecordBatch:
+    """The activity of one message.
+
+    Raises:
+        pyarrow.ArrowInvalid: The message holds something else.
+    """
+    batch = read(message)
+    if not batch.schema.equals(ACTIVITY) or any(column.null_count for column in batch.columns):
+        raise pa.ArrowInvalid("the columns are not those of activity")
     return batch
 
 

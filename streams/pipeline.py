@@ -20,7 +20,7 @@ from features.columns import Columns
 from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants, slots
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
-from streams.arrow import activity_by_partition, feature_batch, read, write
+from streams.arrow import activity_by_partition, feature_batch, read_activity, write
 from streams.decode import Record, Reject, decode_labels, decode_transactions
 from streams.partition import Partition, claim
 from streams.publish import Outbox, Publisher
@@ -222,7 +222,7 @@ class Pipeline:
         applied: dict[str, int] = {}
         for record in records:
             try:
-                batch = read(record.value or b"")
+                batch = read_activity(record.value or b"")
                 about = batch.schema.metadata
                 source = keys.source(about[b"source"].decode(), int(about[b"partition"]))
                 offsets = batch.column("offset").to_numpy()
