@@ -6,9 +6,9 @@ from typing import Any
 
 from vedette.events import MAX_AMOUNT, MAX_TIME
 
-_MOMENT = 1_522_540_800_000  # long before any message is produced
+MOMENT = 1_522_540_800_000  # long before any message is produced
 _VALID = {
-    "transaction_id": "poison", "account_id": "A1", "amount": 100, "currency": "EUR", "event_time": _MOMENT,
+    "transaction_id": "poison", "account_id": "A1", "amount": 100, "currency": "EUR", "event_time": MOMENT,
     "merchant_id": "M1",
 }  # fmt: skip
 
