@@ -113,7 +113,7 @@ def test_an_outlier_is_measured_by_what_was_before_it() -> None:
 
 def test_drain_after_a_payment_far_beyond_the_balance() -> None:
     """The share of a small balance is told to the last digits even when the largest amount there is drains it."""
-    events = [Payment("t1", "a", START, 3), Payment("t2", "a", START + 1, MAX_AMOUNT - 7, "KWD", balance=11)]
+    events = [Payment("t1", "a", START, 3), Payment("t2", "a", START + 1, MAX_AMOUNT - 7, balance=11)]
     drained = through_kernel(events, 2).of("drain_1d")[-1]
     assert drained == pytest.approx((MAX_AMOUNT - 4) / 14, rel=1e-15)
 
