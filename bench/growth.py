@@ -41,12 +41,12 @@ def measure(
                 def reached(part: float) -> Callable[[], bool]:
                     return lambda: bench.applied(store) >= sent * part  # noqa: B023 — used within this round
 
-                wait_until(reached(0.05), _START_S, "the worker's first batches")
+                wait_until(reached(0.05), _START_S, "the first batches", worker)
                 say("running")
                 first, started = bench.applied(store), wait_until(reached(0.05), 1.0, "the start")
-                wait_until(reached(0.5), _LONGEST_S, "half of it")
+                wait_until(reached(0.5), _LONGEST_S, "half of it", worker)
                 memory.append(process.memory_info().rss / 1e6)
-                ended = wait_until(reached(1.0), _LONGEST_S, "the last batch")
+                ended = wait_until(reached(1.0), _LONGEST_S, "the last batch", worker)
                 memory.append(process.memory_info().rss / 1e6)
             rates.append((sent - first) / (ended - started))
     return Growth(rates[0], rates[1], round(rates[1] / rates[0], 3), round(memory[2], 1), round(memory[3], 1))

@@ -30,12 +30,12 @@ def measure(
     """Run a worker under a steady load; the first seconds, in which everything warms up, do not count."""
     with rig(directory, broker=broker, redis=redis, partitions=partitions) as bench:
         bench.load(1_000, 1_000)
-        with bench.worker() as _, Probe(bench, rate) as probe:
+        with bench.worker() as worker, Probe(bench, rate) as probe:
             say("waiting for the worker")
-            wait_until(lambda: len(probe.latencies) >= _WARM_S * rate, _START_S, "warming up")
+            wait_until(lambda: len(probe.latencies) >= _WARM_S * rate, _START_S, "warming up", worker)
             start = len(probe.latencies)
             say(f"{seconds} s at {rate:,}/s")
-            wait_until(lambda: len(probe.latencies) >= start + seconds * rate, seconds * 3.0, "the measurement")
+            wait_until(lambda: len(probe.latencies) >= start + seconds * rate, seconds * 3.0, "the measurement", worker)
             measured = np.array(probe.latencies[start:])
     p50, p95, p99 = (round(float(value), 2) for value in np.percentile(measured, (50, 95, 99)))
     return Latency(rate, p50, p95, p99, len(measured))

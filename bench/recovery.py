@@ -27,13 +27,15 @@ def measure(directory: Path, *, named: bool, broker: str, redis: str, say: Calla
     with rig(directory, broker=broker, redis=redis, instance=instance) as bench, Probe(bench, _RATE) as probe:
         with bench.worker() as worker:
             say("waiting for the worker")
-            wait_until(lambda: len(probe.latencies) > _RATE, _START_S, "the worker's first decisions")
+            wait_until(lambda: len(probe.latencies) > _RATE, _START_S, "the first decisions", worker)
             worker.kill()
             worker.wait()
             killed = perf_counter()
         say("killed; starting another")
-        with bench.worker():
+        with bench.worker() as worker:
             # What the first had published just before it died may still be on its way to the probe.
-            wait_until(lambda: probe.last_decision > killed + 1.0, _START_S, "the second worker's first decision")
+            wait_until(
+                lambda: probe.last_decision > killed + 1.0, _START_S, "the second worker's first decision", worker
+            )
             seconds = probe.last_decision - killed
     return Recovery(round(seconds, 2), bench.settings.worker.session_timeout_s, named)

@@ -123,12 +123,20 @@ def rig(directory: Path, *, broker: str, redis: str, partitions: int = 4, instan
         yield Rig(settings, directory)
 
 
-def wait_until(reached: Callable[[], bool], within_s: float, what: str) -> float:
-    """Look again and again until it is so; when that was, by the performance counter."""
+def wait_until(
+    reached: Callable[[], bool], within_s: float, what: str, worker: "subprocess.Popen[bytes] | None" = None
+) -> float:
+    """Look again and again until it is so; when that was, by the performance counter.
+
+    Raises:
+        VedetteError: It was not so in time, or the worker ended.
+    """
     deadline = time.perf_counter() + within_s
     while time.perf_counter() < deadline:
         if reached():
             return time.perf_counter()
+        if worker and worker.poll() is not None:
+            raise VedetteError(f"the worker ended with exit code {worker.returncode} before {what}")
         time.sleep(0.01)
     raise VedetteError(f"{what} did not happen within {within_s:.0f} s")
 

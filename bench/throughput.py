@@ -60,11 +60,11 @@ def measure(
 
 def _worker(bench: Rig, sent: int) -> tuple[float, dict[str, float]]:
     store = RedisStore(bench.settings.redis)
-    with bench.worker():
-        wait_until(lambda: bench.applied(store) > 0, _WORKER_START_S, "the worker's first batch")
+    with bench.worker() as worker:
+        wait_until(lambda: bench.applied(store) > 0, _WORKER_START_S, "the first batch", worker)
         already = bench.applied(store)
         started = perf_counter()
-        ended = wait_until(lambda: bench.applied(store) >= sent, _LONGEST_S, "the worker's last batch")
+        ended = wait_until(lambda: bench.applied(store) >= sent, _LONGEST_S, "the last batch", worker)
         metrics = bench.metrics()
     stages = {
         name.split('"')[1]: round(value / sent * 1e6, 2)
