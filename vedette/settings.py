@@ -73,7 +73,9 @@ class TopicSettings(Section, frozen=True):
 class RedisSettings(Section, frozen=True):
     """`[redis]`: where feature state lives."""
 
-    url: Annotated[str, Meta(description="redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://")] = "redis://localhost:6379/0"
+    url: Annotated[str, Meta(description="redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://")] = (
+        "redis://localhost:6379/0"
+    )
     password: Annotated[Secret | None, Meta(description="password, when not part of a secret URL")] = None
     prefix: Annotated[str, Meta(description="put before every key")] = "vedette:"
     timeout_s: Annotated[float, Meta(gt=0, description="for one answer")] = 5.0
