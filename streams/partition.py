@@ -51,8 +51,12 @@ class Partition:
         self.merchants: Cache[int] = Cache(most_accounts)
 
     def position(self, topic: str) -> int | None:
-        """The next offset of a topic to take in; None if nothing of it ever was."""
+        """The next offset of a topic to take in; None if nothing of it ever was or is being read."""
         return self.meta.get(keys.position(topic))
+
+    def begin(self, topic: str, offset: int) -> None:
+        """Note from which offset on a topic is read: past the watermark, if messages behind it are gone."""
+        self.meta[keys.position(topic)] = offset
 
     def written_position(self, topic: str) -> int | None:
         """Likewise, counting only what is in the store."""

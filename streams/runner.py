@@ -17,7 +17,7 @@ from streams.metrics import Metrics
 from streams.partition import Partition
 from streams.pipeline import Pipeline, Work
 from vedette.clock import Clock
-from vedette.errors import FencedError, UnavailableError
+from vedette.errors import FencedError, UnavailableError, VedetteError
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("vedette.worker")
@@ -37,6 +37,8 @@ class Batch:
     partition: int
     records: Sequence[Record]
     generation: int
+    start: int
+    """Where the batch before it ended, or reading began: between there and its first message the log holds nothing."""
 
 
 class Stopped(Exception):  # noqa: N818 — not an error: the worker was asked to stop while it waited
@@ -141,6 +143,12 @@ class Runner:
     def _compute_one(self, batch: Batch) -> Work | None:
         if batch.generation != self.generation:
             return None
+        position = self._pipeline.owned[batch.partition].position(batch.topic)
+        if position is None or batch.start > position:
+            raise VedetteError(
+                f"{batch.topic} {batch.partition}: messages {position} to {batch.start - 1} did not arrive",
+                remedy="nothing behind them was taken in; started again, the worker reads on from its watermark",
+            )
         return self._retry("load state", lambda: self._pipeline.compute(batch.topic, batch.partition, batch.records))
 
     def _finish_one(self, work: Work) -> None:

@@ -4,10 +4,12 @@ Faust spends some 80 microseconds on every event; on an event that is a batch, t
 internals of the pinned faust-streaming release, so tests/streams/test_faust_contract.py makes sure they still exist.
 """
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
 
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
@@ -29,6 +31,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Hands over batches, starts where the store says, and commits what the store holds."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._next: dict[TP, int] = {}  # where what was handed over ends
+
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -46,18 +52,22 @@ class Consumer(driver.Consumer):
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        if not self.flow_active:
-            await self.perform_seek()
-            return
         for tp, messages in records.items():
-            if active is not None and tp not in active and tp not in self._buffered_partitions:
-                continue
             end = self.highwater(tp)
             for part in self._parts(list(messages)):
-                if not self.flow_active or self._runner.generation != generation:
-                    return  # a new assignment seeks back to the watermark
+                paused = active is not None and tp not in active and tp not in self._buffered_partitions
+                if paused or not self.flow_active or self._runner.generation != generation:
+                    # A rebalance came between. What was fetched may be from before its seek, or from after it.
+                    await self._rewind()
+                    return
                 self._runner.behind(self._name(tp.topic), tp.partition, (end or 0) - part[-1].offset - 1)
                 yield tp, self._event(tp, part, generation)
+
+    async def _rewind(self) -> None:
+        """Fetch again whatever was fetched and not handed over."""
+        assigned = self.assignment()
+        with contextlib.suppress(IllegalStateError):  # no longer assigned: perform_seek follows
+            await self.seek_wait({tp: offset for tp, offset in self._next.items() if tp in assigned})
 
     def _parts(self, messages: list[Any]) -> Iterator[list[Any]]:
         size = self.app.vedette_batch_max
@@ -66,6 +76,7 @@ class Consumer(driver.Consumer):
 
     def _event(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
         last = records[-1]
+        start, self._next[tp] = self._next[tp], last.offset + 1
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -74,7 +85,7 @@ class Consumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=(),
             key=None,
-            value=Batch(self._name(tp.topic), tp.partition, records, generation),
+            value=Batch(self._name(tp.topic), tp.partition, records, generation, start),
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,
@@ -104,6 +115,8 @@ class Consumer(driver.Consumer):
                 self.log.warning(
                     "%s: messages %s to %s were deleted before they were read", tp, watermark, earliest[tp] - 1
                 )
+            partitions[tp.partition].begin(self._name(tp.topic), start[tp])
+        self._next = start
         await self.seek_wait(start)
         self._read_offset.update({tp: offset or None for tp, offset in start.items()})
         self._committed_offset.update(dict.fromkeys(assigned))
