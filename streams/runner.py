@@ -92,7 +92,8 @@ class Runner:
             self.generation += 1
             return self._retry("claim partitions", lambda: self._pipeline.assign(numbers))
 
-        partitions = await asyncio.get_running_loop().run_in_executor(self._compute, change)
+        loop = asyncio.get_running_loop()
+        partitions = await loop.run_in_executor(self._compute, self._step, "compute", change)
         self._metrics.owned(partitions)
         _log.info("partitions assigned", partitions=sorted(numbers), generation=self.generation)
         return partitions
@@ -176,7 +177,7 @@ class Runner:
         try:
             return work()
         finally:
-            del self._busy[step]
+            self._busy.pop(step, None)
 
     def _retry(self, what: str, attempt: Callable[[], _T]) -> _T:
         """Try until it works: while Redis or the broker is away nothing is read on, and so nothing is lost."""
