@@ -80,6 +80,11 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         del revoked
         await runner.drain()
 
+    @app.on_before_shutdown.connect
+    async def finish_and_stop(_: faust.App, **__: Any) -> None:
+        runner.stop()
+        await runner.drain()
+
     @app.task
     async def beat() -> None:
         loop = asyncio.get_running_loop()
