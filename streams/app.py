@@ -2,6 +2,8 @@
 
 import asyncio
 import ssl
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -13,7 +15,7 @@ from vedette.settings import KafkaSettings, Settings
 from vedette.topics import Name
 
 READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
-_EVENTS_QUEUED = 4
+_EVENTS_QUEUED = 64
 
 
 class _AsIs(codecs.Codec):
@@ -54,6 +56,7 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         value_serializer="as_is",
         processing_guarantee="at_least_once",
         store="memory://",
+        datadir=str(Path(tempfile.gettempdir()) / "vedette"),  # Faust insists on one and puts nothing there
         stream_buffer_maxsize=_EVENTS_QUEUED,
         stream_wait_empty=False,  # the runner drains itself; see on_partitions_revoked below
         topic_allow_declare=False,

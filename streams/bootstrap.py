@@ -65,6 +65,6 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     # What is here now stays; batches come and go without cycles, so the collector need not look at each.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)
-    faust.Worker(
-        app, loglevel=logging.WARNING, override_logging=False, redirect_stdouts=False
-    ).execute_from_commandline()
+    shell = faust.Worker(app, loglevel=logging.WARNING, override_logging=False, redirect_stdouts=False, quiet=True)
+    shell.spinner = None  # it writes into the log, terminal or not
+    shell.execute_from_commandline()
