@@ -43,7 +43,8 @@ class Publisher:
                 "acks": "all",
                 "partitioner": "murmur2_random",
                 "compression.type": "lz4",
-                "linger.ms": 20,  # a flush does not wait for it
+                "linger.ms": 2,
+                "socket.nagle.disable": True,
                 "queue.buffering.max.messages": _QUEUE,
                 "queue.buffering.max.kbytes": 1_048_576,
                 "message.max.bytes": 16_000_000,
