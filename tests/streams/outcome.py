@@ -54,14 +54,11 @@ class Outcome:
 
     def same_as(self, other: "Outcome") -> None:
         """Nothing tells the two runs apart, bit for bit."""
-        for mine, others in (
-            (self.features, other.features),
-            (self.decisions, other.decisions),
-            (self.alerts, other.alerts),
-            (self.state, other.state),
-        ):
-            assert mine.keys() == others.keys()
-            assert {key for key in mine if mine[key] != others[key]} == set()
+        for what in ("features", "decisions", "alerts", "state"):
+            mine, others = getattr(self, what), getattr(other, what)
+            assert mine.keys() == others.keys(), what
+            different = {key for key in mine if mine[key] != others[key]}
+            assert different == set(), what
 
 
 class Topics:
