@@ -1,5 +1,6 @@
 """What a batch publishes, and the producer that only says done when the broker has all of it."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,7 +52,8 @@ class Publisher:
                 "delivery.timeout.ms": 30_000,
                 "delivery.report.only.error": True,
                 "on_delivery": self._on_error,
-            }
+            },
+            logger=logging.getLogger("vedette.producer"),  # else it writes to standard error, past the log
         )
 
     def publish(self, outbox: Outbox) -> None:

@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import redis
 
@@ -125,6 +126,9 @@ def test_broker_killed_loses_nothing(
     finish(deployment, small_undisturbed)
     assert worker.running
     assert worker.metric("vedette_fenced_total") == 0
+    assert worker.stop() == 0
+    for line in worker.log.read_text(encoding="utf-8").splitlines():
+        assert {"event", "level", "logger", "timestamp"} <= msgspec.json.decode(line).keys()
 
 
 def test_worker_ends_when_told_to_although_redis_is_away(
