@@ -67,7 +67,9 @@ class TopicSettings(Section, frozen=True):
     prefix: Annotated[str, Meta(description="put before every topic name")] = ""
     partitions: Annotated[int, Meta(ge=1, le=1024, description="of every topic but control")] = 4
     replication: Annotated[int, Meta(ge=1, description="copies of every partition")] = 1
-    max_message_bytes: Annotated[int, Meta(ge=1_000_000, description="of the topics that carry batches")] = 16_000_000
+    max_message_bytes: Annotated[int, Meta(ge=1_000_000, description="of topics with batches or dead letters")] = (
+        16_000_000
+    )
 
 
 class RedisSettings(Section, frozen=True):
@@ -86,7 +88,7 @@ class WorkerSettings(Section, frozen=True):
     """`[worker]`: the streaming worker."""
 
     group: Annotated[str, Meta(description="Kafka consumer group")] = "vedette-worker"
-    batch_max: Annotated[int, Meta(ge=1, le=100_000, description="transactions handed to the pipeline at once")] = 4000
+    batch_max: Annotated[int, Meta(ge=1, le=10_000, description="transactions handed to the pipeline at once")] = 4000
     cache_accounts: Annotated[int, Meta(ge=0, description="account states kept in memory")] = 2_000_000
     model: Annotated[str, Meta(description="model folder")] = "models/demo"
     policy: Annotated[str, Meta(description="policy file")] = "streams/policy.yaml"

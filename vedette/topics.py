@@ -36,6 +36,9 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 _FOREVER = -1
 
+# Batches are large, and a dead letter is as large as its message and its reason together.
+_LARGE = (Name.FEATURES, Name.ACTIVITY, Name.DLQ)
+
 # name, key, value, retention in days, about; the worker's own topics share one partition count, so that one
 # worker owns the same partition number of each.
 _PARTITIONED = (
@@ -60,8 +63,7 @@ def topics(settings: TopicSettings) -> tuple[Topic, ...]:
             value=value,
             partitions=settings.partitions,
             replication=settings.replication,
-            config={"cleanup.policy": "delete", "retention.ms": str(days * DAY)}
-            | (large if name in (Name.FEATURES, Name.ACTIVITY) else {}),
+            config={"cleanup.policy": "delete", "retention.ms": str(days * DAY)} | (large if name in _LARGE else {}),
             about=about,
         )
         for name, key, value, days, about in _PARTITIONED
