@@ -45,7 +45,7 @@ def test_differing_configuration_is_set(settings: Settings) -> None:
     differences = {(change.topic, change.key, change.now, change.wanted) for change in diff(changed)}
     assert differences == {
         (settings.topics.prefix + name, "max.message.bytes", "16000000", "2000000")
-        for name in (Name.FEATURES, Name.ACTIVITY)
+        for name in (Name.DLQ, Name.FEATURES, Name.ACTIVITY)
     }
     assert all(change.applied for change in apply(changed))
     assert diff(changed) == []
