@@ -1,8 +1,10 @@
 """The Faust app: three agents that hand batches to the runner, and nothing else."""
 
 import asyncio
+import os
 import ssl
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from vedette.topics import Name
 
 READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
 _EVENTS_QUEUED = 64
+_SHUTDOWN_S = 10.0
 
 
 class _AsIs(codecs.Codec):
@@ -72,7 +75,11 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
     async def hand_over(stream: Any) -> None:
         batch: Batch
         async for batch in stream:
-            await runner.submit(batch)
+            try:
+                await runner.submit(batch)
+            except Exception:
+                _end_in_time()
+                raise
 
     for name in READ:
         topic = app.topic(settings.topics.prefix + name, key_serializer="as_is", value_serializer="as_is")
@@ -99,7 +106,18 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
 
 def _crash(app: faust.App, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
     """Stop the whole worker: it starts again from the watermark."""
+    _end_in_time()
     asyncio.run_coroutine_threadsafe(app.crash(error), loop)
+
+
+def _end_in_time() -> None:
+    """End the process soon, whatever becomes of Faust's own shutdown, which after a crash may wait for ever.
+
+    Nothing is lost by it: what is not in the store will be done again.
+    """
+    timer = threading.Timer(_SHUTDOWN_S, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
 
 
 def _credentials(kafka: KafkaSettings) -> Any:

@@ -29,6 +29,11 @@ class Outbox:
     activity: dict[int, bytes] = field(default_factory=dict)
     rejects: list[Reject] = field(default_factory=list)
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to say."""
+        return not (self.decisions or self.alerts or self.features or self.activity or self.rejects)
+
 
 class Publisher:
     """An idempotent producer for the worker's topics."""
@@ -62,6 +67,8 @@ class Publisher:
         Raises:
             DeliveryError: The broker did not take all of it; some of it may be there, and will be again.
         """
+        if outbox.empty:
+            return
         encode = self._encoder.encode
         topic, partition = outbox.source
         produce = self._producer.produce
