@@ -20,6 +20,7 @@ from features.rows import (
     EXACT,
     FOLD,
     FRAUD,
+    HEADER,
     MAX,
     MERCHANT,
     MOST,
@@ -31,7 +32,6 @@ from features.rows import (
 from features.varint import LONGEST, get, get_fixed, put, put_fixed, unzigzag, zigzag
 
 VERSION = 1
-HEADER = 3
 TX_BYTES = 3
 TX_MASK = (1 << (8 * TX_BYTES)) - 1
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from features.account_codec import (
     FRAUDS_BEFORE,
-    HEADER,
     LAT,
     LIFE_COUNT,
     LIFE_SUM,
@@ -38,7 +37,6 @@ from features.rows import (
     LARGEST_SUM,
     MAX,
     MERCHANT,
-    MOST,
     PAYEE,
     PAYMENT_COLUMNS,
     SUM,
@@ -46,6 +44,7 @@ from features.rows import (
     TX,
     claim,
     find,
+    layout,
     mark,
     newest_event,
     open_gap,
@@ -303,21 +302,6 @@ def stateless(time: int, amount: int, scale: float, balance: int, opened_at: int
         out[_AGE] = (time - opened_at) / DAY
 
 
-@numba.njit(cache=True, nogil=True)
-def _layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """First pool row of each account, int64[accounts + 1]: room for what it has and one more row per event."""
-    accounts = starts.shape[0] - 1
-    room = np.zeros(accounts + 1, np.int64)
-    for i in range(slots.shape[0]):
-        room[slots[i] + 1] += 1
-    for a in range(accounts):
-        if starts[a + 1] - starts[a] >= HEADER:
-            n = np.int64(blobs[starts[a] + 1]) | np.int64(blobs[starts[a] + 2]) << 8
-            room[a + 1] += min(n, MOST)  # more is refused by decode_account
-        room[a + 1] += room[a]
-    return room
-
-
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def advance_accounts(
     blobs: NDArray[np.uint8],
@@ -359,7 +343,7 @@ def advance_accounts(
         The new blobs, where each begins, and -1, or else the index of an account whose blob is not valid.
     """
     accounts = starts.shape[0] - 1
-    base = _layout(blobs, starts, slots)
+    base = layout(blobs, starts, slots)
     rows = np.empty((base[accounts], PAYMENT_COLUMNS), np.int64)
     squares = np.empty(base[accounts], np.float64)
     states = np.empty((accounts, STATE_COLUMNS), np.int64)

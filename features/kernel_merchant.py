@@ -14,7 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from features.account_codec import HEADER, TX_BYTES, TX_MASK
+from features.account_codec import TX_BYTES, TX_MASK
 from features.catalogue import LABEL_DELAY, MERCHANT_WINDOWS, NAMES
 from features.rows import (
     COUNT,
@@ -22,10 +22,12 @@ from features.rows import (
     EXACT,
     FOLD,
     FRAUD,
+    HEADER,
     MOST,
     TIME,
     TX,
     find,
+    layout,
     mark,
     newest_event,
     open_gap,
@@ -101,20 +103,6 @@ def encode_merchant(rows: NDArray[np.int64], tiles: int, buffer: NDArray[np.uint
 
 
 @numba.njit(cache=True, nogil=True)
-def _layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], extra: NDArray[np.int64]) -> NDArray[np.int64]:
-    merchants = starts.shape[0] - 1
-    room = np.zeros(merchants + 1, np.int64)
-    for i in range(extra.shape[0]):
-        room[extra[i] + 1] += 1
-    for m in range(merchants):
-        if starts[m + 1] - starts[m] >= HEADER:
-            n = np.int64(blobs[starts[m] + 1]) | np.int64(blobs[starts[m] + 2]) << 8
-            room[m + 1] += min(n, MOST)  # more is refused by decode_merchant
-        room[m + 1] += room[m]
-    return room
-
-
-@numba.njit(cache=True, nogil=True)
 def advance_merchants(
     blobs: NDArray[np.uint8],
     starts: NDArray[np.int64],
@@ -137,7 +125,7 @@ def advance_merchants(
         The new blobs, where each begins, and -1, or else the index of a merchant whose blob is not valid.
     """
     merchants = starts.shape[0] - 1
-    base = _layout(blobs, starts, slots)
+    base = layout(blobs, starts, slots)
     rows = np.empty((base[merchants], EVENT_COLUMNS), np.int64)
     squares = np.zeros(base[merchants], np.float64)  # unused by merchants, moved along by the row functions
     heads = np.empty(merchants, np.int64)
@@ -207,7 +195,7 @@ def query_merchants(
         -1, or the index of a merchant whose blob is not valid.
     """
     merchants = starts.shape[0] - 1
-    base = _layout(blobs, starts, np.empty(0, np.int64))
+    base = layout(blobs, starts, np.empty(0, np.int64))
     rows = np.empty((base[merchants], EVENT_COLUMNS), np.int64)
     sizes = np.empty(merchants, np.int64)
     for m in range(merchants):

@@ -31,6 +31,30 @@ MOST = 2048
 LARGEST_SUM = (1 << 62) - 1
 """Sums of amounts stop here, so that adding two of them cannot overflow."""
 
+HEADER = 3
+"""Bytes that every state blob begins with: its version, then its number of rows, little-endian."""
+
+
+@numba.njit(cache=True, nogil=True)
+def layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
+    """First row of each state in a pool, int64[states + 1]: room for what it has and one more row per event.
+
+    Args:
+        blobs: uint8, the blobs one after the other; their number of rows stands in bytes 1 and 2 of each.
+        starts: int64[states + 1], where each begins.
+        slots: int64[n], the state of each event.
+    """
+    states = starts.shape[0] - 1
+    room = np.zeros(states + 1, np.int64)
+    for i in range(slots.shape[0]):
+        room[slots[i] + 1] += 1
+    for s in range(states):
+        if starts[s + 1] - starts[s] >= HEADER:
+            n = np.int64(blobs[starts[s] + 1]) | np.int64(blobs[starts[s] + 2]) << 8
+            room[s + 1] += min(n, MOST)  # a blob that says more is refused when it is decoded
+        room[s + 1] += room[s]
+    return room
+
 
 @numba.njit(cache=True, nogil=True)
 def place(rows: NDArray[np.int64], head: int, tail: int, time: int) -> int:
