@@ -50,6 +50,14 @@ class Rig:
                     variables[f"VEDETTE_{section.upper()}__{key.upper()}"] = str(value)
         return variables
 
+    def beside(self, prefix: str) -> "Rig":
+        """Topics of another prefix on the same stack."""
+        settings = msgspec.structs.replace(
+            self.settings, topics=msgspec.structs.replace(self.settings.topics, prefix=prefix)
+        )
+        apply(settings)
+        return Rig(settings, self.directory)
+
     def load(self, transactions: int, accounts: int, seed: int = 0) -> int:
         """Publish simulated transactions of this many accounts; how many those are, at least `transactions`."""
         sent = 0

@@ -1,4 +1,4 @@
-"""Transactions per second of one worker process, beside a naive worker and the bare calls."""
+"""Transactions per second of one worker process, beside a naive worker, Quix Streams and the bare calls."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from vedette import VedetteError
 from vedette.topics import Name
 
 NAIVE_EVENTS = 3_000
+QUIX_EVENTS = 40_000
 _WORKER_START_S = 180.0
 _LONGEST_S = 600.0
 
@@ -21,6 +22,7 @@ class Throughput:
 
     vedette: float
     naive: float
+    quix: float
     limit: float
     transactions: int
     stages_us: dict[str, float]
@@ -49,13 +51,18 @@ def measure(
         limit = run_reference("bench.references.limit", bench, sent, _LONGEST_S)
         say("the naive worker")
         naive = run_reference("bench.references.naive", bench, min(NAIVE_EVENTS, sent), _LONGEST_S)
+        say("the same features and model on Quix Streams")
+        few = bench.beside("few.")
+        share = min(1.0, QUIX_EVENTS / sent)  # as many payments an account as the others see
+        quix_events = few.load(int(sent * share), max(int(accounts * share), 100))
+        quix = run_reference("bench.references.quix", few, quix_events, _LONGEST_S)
         before = bench.messages(Name.DECISIONS)
         say("vedette")
         rate, stages = _worker(bench, sent)
         decided = bench.messages(Name.DECISIONS) - before
         if decided != sent:
             raise VedetteError(f"{sent:,} transactions gave {decided:,} decisions", remedy="see worker.log")
-    return Throughput(rate, naive, limit, sent, stages)
+    return Throughput(rate, naive, quix, limit, sent, stages)
 
 
 def _worker(bench: Rig, sent: int) -> tuple[float, dict[str, float]]:

@@ -24,14 +24,14 @@ def register(app: typer.Typer) -> None:
 
 
 def throughput(
-    transactions: int = typer.Option(300_000, "--transactions", metavar="N", min=10_000, help="how many"),
+    transactions: int = typer.Option(500_000, "--transactions", metavar="N", min=10_000, help="how many"),
     accounts: int = typer.Option(50_000, "--accounts", metavar="N", min=100, help="of how many accounts"),
     partitions: int = _PARTITIONS,
     broker: str = _BROKER,
     redis: str = _REDIS,
     as_json: bool = _JSON,
 ) -> None:
-    """Transactions per second of one worker, beside a naive worker and the bare calls in the same run."""
+    """Transactions per second of one worker, beside a naive one, Quix Streams and the bare calls in the same run."""
     from bench.throughput import measure
 
     with _directory() as directory:
@@ -44,6 +44,7 @@ def throughput(
         return
     typer.echo(f"vedette {result.vedette:>9,.0f}/s")
     typer.echo(f"naive   {result.naive:>9,.0f}/s   vedette is {result.vedette / result.naive:.0f} times as fast")
+    typer.echo(f"quix    {result.quix:>9,.0f}/s   vedette is {result.vedette / result.quix:.1f} times as fast")
     typer.echo(f"limit   {result.limit:>9,.0f}/s   vedette reaches {result.vedette / result.limit:.0%} of it")
     for stage, microseconds in result.stages_us.items():
         typer.echo(f"  {stage:<9} {microseconds:6.2f} µs per transaction")

@@ -1,0 +1,48 @@
+import subprocess
+import sys
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from features.backfill import Backfill
+from models.scorer import load_scorer
+from producers.frame import rows_to_transactions
+from producers.publisher import Publisher
+from producers.simulation import Simulation
+from producers.simulator import simulate
+from stack.local import LocalStack
+from stack.topics import apply
+from tests.conftest import SettingsFor
+from tests.streams.conftest import ROOT
+from tests.streams.outcome import Topics
+from vedette.events import Decision
+from vedette.topics import Name
+
+MODEL = ROOT / "models/demo"
+
+
+@pytest.mark.kafka
+def test_quix_gives_the_same_scores(apache_stack: LocalStack, settings_for: SettingsFor, topic_prefix: str) -> None:
+    """The reference is fair: it computes the very same features and scores as Vedette's kernel, without labels."""
+    settings = settings_for(apache_stack, topic_prefix)
+    apply(settings)
+    config = Simulation(customers=40, terminals=20, days=10, seed=5)
+    frame = pa.Table.from_batches(simulate(config)).combine_chunks().to_batches()[0]
+    with Publisher(settings) as publisher:
+        publisher.send_transactions(frame)
+    subprocess.run(
+        [sys.executable, "-m", "bench.references.quix", settings.kafka.bootstrap_servers, settings.redis.url,
+         topic_prefix, str(MODEL / "model.txt"), str(len(frame))],
+        cwd=ROOT, timeout=120, check=True, capture_output=True,
+    )  # fmt: skip
+    topics = Topics(settings)
+    decisions = [msgspec.json.decode(message.value(), type=Decision) for message in topics.messages(Name.DECISIONS)]
+    topics.close()
+    unlabelled = frame.drop_columns([name for name in ("fraud", "labelled_at") if name in frame.schema.names])
+    expected = load_scorer(MODEL).predict(Backfill().advance(unlabelled))
+    ids = [transaction.transaction_id for transaction in rows_to_transactions(frame)]
+    found = {decision.transaction_id: decision.score for decision in decisions}
+    assert len(decisions) == len(found) == len(ids)
+    np.testing.assert_array_equal([found[identifier] for identifier in ids], expected)
