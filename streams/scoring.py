@@ -1,7 +1,9 @@
 """From features to decisions and alerts: model, policy, reasons."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -38,7 +40,7 @@ class Judge:
     policy: Policy
 
     @property
-    def about(self) -> dict[str, str]:
+    def about(self) -> dict[str, Any]:
         """What every record of their work carries."""
         return {"model": self.scorer.version, "policy": self.policy.name, "features_hash": catalogue_hash()}
 
@@ -103,7 +105,15 @@ class Judge:
                 rows
             )
         ]
+        for i in flagged.tolist():
+            decisions[i] = _naming(decisions[i], batch, i)
         return Scored(score, decisions, [_alert(decisions[i], batch, i) for i in flagged.tolist()], verdict.shadow)
+
+
+def _naming(decision: Decision, batch: pa.RecordBatch, row: int) -> Decision:
+    """The decision, also saying whom the payment goes to and from which device."""
+    of = {name: batch.column(name)[row].as_py() for name in ("merchant_id", "payee", "device_id")}
+    return msgspec.structs.replace(decision, **{name: value for name, value in of.items() if value is not None})
 
 
 def _alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:

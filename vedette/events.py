@@ -7,7 +7,7 @@ again after a crash has the very same bytes.
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 MAX_AMOUNT = 10**15
 MAX_TIME = 4_102_444_800_000  # 2100-01-01
@@ -71,7 +71,11 @@ class Label(Event, frozen=True):
 
 
 class Decision(Event, frozen=True, omit_defaults=False):
-    """What Vedette says about one transaction. Published again, it has the same content."""
+    """What Vedette says about one transaction. Published again, it has the same content.
+
+    A decision to challenge is followed by a second one about the same transaction once the challenge is settled: it
+    says that it is final, and which challenge it follows. Whom the payment goes to is there unless it is approved.
+    """
 
     transaction_id: str
     account_id: str
@@ -87,6 +91,11 @@ class Decision(Event, frozen=True, omit_defaults=False):
     policy: Annotated[str, Meta(description="name and version of the policy")]
     features_hash: Annotated[str, Meta(description="hash of the ordered feature catalogue")]
     degraded: bool = False
+    merchant_id: str | UnsetType = UNSET
+    payee: str | UnsetType = UNSET
+    device_id: str | UnsetType = UNSET
+    final: Annotated[bool, Meta(description="nothing follows: the challenge is settled")] | UnsetType = UNSET
+    follows: Annotated[str, Meta(description="the challenge whose outcome this is")] | UnsetType = UNSET
 
 
 class Alert(Event, frozen=True, omit_defaults=False):

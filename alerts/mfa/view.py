@@ -1,0 +1,38 @@
+"""Pages out of templates, in the reader's language."""
+
+from functools import partial
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from alerts.mfa.words import choose, languages, say
+
+LANGUAGE_COOKIE = "language"
+
+_templates = Environment(
+    loader=PackageLoader("alerts.mfa", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def language_of(request: Request) -> str:
+    """The language asked for by `?lang=`, else by an earlier choice, else by the browser."""
+    for asked in (request.query_params.get("lang", ""), request.cookies.get(LANGUAGE_COOKIE, "")):
+        if asked in languages():
+            return asked
+    return choose(request.headers.get("accept-language", ""))
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page; templates have `t(key, **values)` for words and `language` beside the values given."""
+    language = language_of(request)
+    body = _templates.get_template(name).render(t=partial(say, language), language=language, **values)
+    response = HTMLResponse(body, status)
+    if request.query_params.get("lang") == language:
+        response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")
+    return response
