@@ -128,6 +128,17 @@ class NotifySettings(Section, frozen=True):
     timeout_s: Annotated[float, Meta(gt=0, description="for every step of sending one message")] = 10.0
 
 
+class AuditSettings(Section, frozen=True):
+    """`[audit]`: the log of every step of challenges, call checks and access."""
+
+    path: Annotated[str, Meta(description="file of JSON lines")] = "var/audit.jsonl"
+    anchor: Annotated[
+        str, Meta(description="file that says how far the log reaches, best on another disk; empty: beside the log")
+    ] = ""
+    key: Annotated[Secret | None, Meta(description="at least 32 bytes; whoever knows it can forge records")] = None
+    sync_ms: Annotated[int, Meta(ge=0, description="a record is on disk after at most")] = 200
+
+
 class Settings(Section, frozen=True):
     """The whole."""
 
@@ -136,6 +147,7 @@ class Settings(Section, frozen=True):
     redis: RedisSettings = RedisSettings()
     worker: WorkerSettings = WorkerSettings()
     notify: NotifySettings = NotifySettings()
+    audit: AuditSettings = AuditSettings()
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

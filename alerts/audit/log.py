@@ -1,0 +1,236 @@
+"""Writing the log, from as many threads and processes as there are.
+
+A record is handed to the operating system before `record` returns, so it survives the process being killed. A thread
+of its own brings what was written to disk and then moves the anchor, `sync_ms` after the first record that is not yet
+there: a power failure can cost the records of that span, and the anchor never names one that is not on disk.
+"""
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+from alerts.audit.record import (
+    GENESIS,
+    LONGEST_LINE,
+    LONGEST_TEXT,
+    Anchor,
+    Record,
+    anchor_path,
+    key_of,
+    seal,
+    seal_anchor,
+    shortened,
+    unseal,
+    unseal_anchor,
+)
+from vedette.clock import Clock
+from vedette.errors import StateError
+from vedette.settings import AuditSettings
+
+
+def open_audit(settings: AuditSettings, clock: Clock) -> "Audit":
+    """The log of the settings, created if need be; close it, or open it with `with`.
+
+    Raises:
+        SettingsError: There is no key.
+        StateError: See Audit.
+    """
+    return Audit(Path(settings.path), anchor_path(settings), key_of(settings), clock, sync_s=settings.sync_ms / 1000)
+
+
+class Audit:
+    """The log, open for writing.
+
+    Args:
+        path: Its file, created with its directory if need be.
+        anchor: The file that says how far it reaches, best where an intruder on this machine cannot write.
+        key: Of at least 32 bytes.
+        clock: Says when something was done.
+        sync_s: The longest a record waits to be brought to disk, in seconds.
+
+    Raises:
+        StateError: The file cannot be written, or was changed or cut: nothing is added to such a log.
+    """
+
+    def __init__(self, path: Path, anchor: Path, key: bytes, clock: Clock, *, sync_s: float = 0.2) -> None:
+        self._path, self._anchor_path, self._key, self._clock, self._sync_s = path, anchor, key, clock, sync_s
+        self._n, self._end, self._prev = 0, 0, GENESIS
+        self._failed: StateError | None = None
+        self._one = threading.Lock()
+        self._dirty, self._closing = threading.Event(), threading.Event()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            anchor.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StateError(f"audit log {path} cannot be opened: {error.strerror}") from error
+        try:
+            with self._alone():
+                self._check_anchor()
+                self._catch_up()
+        except BaseException:
+            os.close(self._file)
+            raise
+        self._syncing = threading.Thread(target=self._sync_until_closed, name="audit", daemon=True)
+        self._syncing.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def record(self, event: str, *, subject: str, actor: str, details: Mapping[str, str] | None = None) -> None:
+        """Add a record; it has been written when this returns.
+
+        Args:
+            event: What was done, in the form `thing.done`.
+            subject: What it was done to, in the form `kind:id`.
+            actor: Who did it.
+            details: More about it; never a code, secret or token.
+
+        Raises:
+            StateError: It could not be written, or the log was changed or cut meanwhile. What it was about must not
+                happen then.
+        """
+        if self._failed:
+            raise self._failed
+        with self._alone():
+            self._catch_up()
+            record = Record(
+                n=self._n + 1,
+                at=self._clock.now_ms(),
+                actor=actor[:LONGEST_TEXT],
+                event=event,
+                subject=subject[:LONGEST_TEXT],
+                details=shortened(details or {}),
+                prev=self._prev,
+            )
+            line, found = seal(record, self._key)
+            if len(line) > LONGEST_LINE:
+                raise ValueError(f"{event} has {len(line)} bytes of details, more than a record takes")
+            self._write(line)
+            self._n, self._end, self._prev = record.n, self._end + len(line), found
+        self._dirty.set()
+
+    def sync(self) -> None:
+        """Bring what was written to disk, and then move the anchor.
+
+        Raises:
+            StateError: The disk does not take it, or the anchor was changed.
+        """
+        with self._one:
+            reached = Anchor(n=self._n, end=self._end, hash=self._prev)
+        if not reached.n:
+            return
+        try:
+            os.fdatasync(self._file)
+            with self._alone():
+                known = self._read_anchor()
+                if known is None or known.n < reached.n:
+                    _replace(self._anchor_path, seal_anchor(reached, self._key))
+        except OSError as error:
+            raise StateError(f"audit log {self._path} cannot be brought to disk: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Sync and close."""
+        self._closing.set()
+        self._dirty.set()
+        self._syncing.join()
+        try:
+            self.sync()
+        finally:
+            os.close(self._file)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other thread or process writes meanwhile."""
+        with self._one:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _catch_up(self) -> None:
+        """Go to the end of the log, past what other processes have written."""
+        size = os.fstat(self._file).st_size
+        if size == self._end:
+            return
+        if size < self._end:
+            raise self._spoilt("was cut", self._n)
+        start = max(self._end, size - 2 * LONGEST_LINE)
+        tail = os.pread(self._file, size - start, start)
+        whole = tail[: tail.rfind(b"\n") + 1]
+        if whole:
+            last = unseal(whole[:-1].rpartition(b"\n")[2], self._key)
+            if last is None:
+                raise self._spoilt("was changed, or has another key, near its end", self._n)
+            self._n, self._end, self._prev = last.n, start + len(whole), last.hash
+        if len(whole) < len(tail):  # a writer was cut off by a power failure: nobody was told that this was written
+            os.ftruncate(self._file, self._end)
+
+    def _check_anchor(self) -> None:
+        """See that the log still holds what the anchor names; a new log is given an anchor."""
+        anchor = self._read_anchor()
+        if anchor is None:
+            if os.fstat(self._file).st_size:
+                raise self._spoilt(f"has lost its anchor, {self._anchor_path}", 0)
+            _replace(self._anchor_path, seal_anchor(Anchor(n=0, end=0, hash=GENESIS), self._key))
+        elif anchor.n:
+            start = max(0, anchor.end - LONGEST_LINE)
+            line = os.pread(self._file, anchor.end - start, start).rstrip(b"\n").rpartition(b"\n")[2]
+            record = unseal(line, self._key)
+            if record is None or (record.n, record.hash) != (anchor.n, anchor.hash):
+                raise self._spoilt("was changed or cut", anchor.n)
+
+    def _read_anchor(self) -> Anchor | None:
+        try:
+            text = self._anchor_path.read_bytes()
+        except FileNotFoundError:
+            return None
+        anchor = unseal_anchor(text, self._key)
+        if anchor is None:
+            raise self._spoilt(f"has an anchor, {self._anchor_path}, that was changed or has another key", 0)
+        return anchor
+
+    def _write(self, line: bytes) -> None:
+        try:
+            if os.write(self._file, line) == len(line):
+                return
+            os.ftruncate(self._file, self._end)
+            reason = "the disk is full"
+        except OSError as error:
+            reason = error.strerror or str(error)
+        raise StateError(f"audit log {self._path} cannot be written: {reason}", remedy="nothing is done unrecorded")
+
+    def _spoilt(self, how: str, n: int) -> StateError:
+        return StateError(
+            f"audit log {self._path} {how}" + (f"; it had reached record {n}" if n else ""),
+            remedy="`vedette audit verify` names the first broken record; keep both files and name new ones",
+        )
+
+    def _sync_until_closed(self) -> None:
+        while not self._closing.is_set():
+            self._dirty.wait()
+            self._closing.wait(self._sync_s)
+            self._dirty.clear()
+            try:
+                self.sync()
+            except StateError as error:
+                self._failed = error
+                return
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put new content in place of a file's, in one step, on disk."""
+    new = path.with_name(path.name + ".new")
+    with new.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
