@@ -32,14 +32,14 @@ from vedette.errors import StateError
 from vedette.settings import AuditSettings
 
 
-def open_audit(settings: AuditSettings, clock: Clock) -> "Audit":
-    """The log of the settings, created if need be; close it, or open it with `with`.
+def open_audit(settings: AuditSettings, clock: Clock, actor: str) -> "Audit":
+    """The log of the settings, created if need be; close it, or open it with `with`. See Audit for the actor.
 
     Raises:
         SettingsError: There is no key.
         StateError: See Audit.
     """
-    return Audit(Path(settings.path), anchor_path(settings), key_of(settings), clock, sync_s=settings.sync_ms / 1000)
+    return Audit(Path(settings.path), anchor_path(settings), key_of(settings), clock, actor, settings.sync_ms / 1000)
 
 
 class Audit:
@@ -50,14 +50,16 @@ class Audit:
         anchor: The file that says how far it reaches, best where an intruder on this machine cannot write.
         key: Of at least 32 bytes.
         clock: Says when something was done.
+        actor: Whose steps these are when a record names nobody else: the service that writes.
         sync_s: The longest a record waits to be brought to disk, in seconds.
 
     Raises:
         StateError: The file cannot be written, or was changed or cut: nothing is added to such a log.
     """
 
-    def __init__(self, path: Path, anchor: Path, key: bytes, clock: Clock, *, sync_s: float = 0.2) -> None:
-        self._path, self._anchor_path, self._key, self._clock, self._sync_s = path, anchor, key, clock, sync_s
+    def __init__(self, path: Path, anchor: Path, key: bytes, clock: Clock, actor: str, sync_s: float) -> None:
+        self._path, self._anchor_path, self._key, self._sync_s = path, anchor, key, sync_s
+        self._clock, self._actor = clock, actor
         self._n, self._end, self._prev = 0, 0, GENESIS
         self._failed: StateError | None = None
         self._one = threading.Lock()
@@ -84,14 +86,14 @@ class Audit:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def record(self, event: str, *, subject: str, actor: str, details: Mapping[str, str] | None = None) -> None:
+    def record(self, event: str, subject: str, details: Mapping[str, str], *, actor: str = "") -> None:
         """Add a record; it has been written when this returns.
 
         Args:
             event: What was done, in the form `thing.done`.
             subject: What it was done to, in the form `kind:id`.
-            actor: Who did it.
             details: More about it; never a code, secret or token.
+            actor: Who did it; the service itself if empty.
 
         Raises:
             StateError: It could not be written, or the log was changed or cut meanwhile. What it was about must not
@@ -104,10 +106,10 @@ class Audit:
             record = Record(
                 n=self._n + 1,
                 at=self._clock.now_ms(),
-                actor=actor[:LONGEST_TEXT],
+                actor=(actor or self._actor)[:LONGEST_TEXT],
                 event=event,
                 subject=subject[:LONGEST_TEXT],
-                details=shortened(details or {}),
+                details=shortened(details),
                 prev=self._prev,
             )
             line, found = seal(record, self._key)

@@ -37,26 +37,26 @@ def settings(tmp_path: Path) -> AuditSettings:
 @pytest.fixture
 def audit(settings: AuditSettings) -> Iterator[Audit]:
     """The log, open."""
-    with open_audit(settings, Stopped()) as opened:
+    with open_audit(settings, Stopped(), "mfa") as opened:
         yield opened
 
 
 def write(settings: AuditSettings, count: int) -> list[bytes]:
     """A log with so many records; its lines."""
-    with open_audit(settings, Stopped()) as audit:
+    with open_audit(settings, Stopped(), "mfa") as audit:
         for i in range(count):
-            audit.record("challenge.issued", subject=f"challenge:{i}", actor="mfa", details={"factor": "totp"})
+            audit.record("challenge.issued", f"challenge:{i}", {"factor": "totp"})
     return Path(settings.path).read_bytes().splitlines(keepends=True)
 
 
 def test_what_was_recorded_is_shown_and_whole(settings: AuditSettings, audit: Audit) -> None:
     """Records come back in order, numbered from 1, each naming the hash before it, and verify finds all of them."""
-    audit.record("access.created", subject="credential:c1", actor="cli", details={"role": "auditor"})
-    audit.record("call.started", subject="account:7", actor="c1")
+    audit.record("access.created", "credential:c1", {"role": "auditor"}, actor="cli")
+    audit.record("call.started", "account:7", {})
     first, second = show(settings)
     assert (first.n, first.at, first.actor, first.event) == (1, NOW, "cli", "access.created")
     assert (first.subject, first.details) == ("credential:c1", {"role": "auditor"})
-    assert (second.n, second.prev) == (2, first.hash)
+    assert (second.n, second.prev, second.actor) == (2, first.hash, "mfa")
     verdict = verify(settings)
     assert (verdict.ok, verdict.records, verdict.head) == (True, 2, f"2:{second.hash}")
 
@@ -64,8 +64,8 @@ def test_what_was_recorded_is_shown_and_whole(settings: AuditSettings, audit: Au
 def test_records_are_chosen(settings: AuditSettings, audit: Audit) -> None:
     """Records are chosen by the beginning of the event, by subject, by actor, and the latest of those."""
     for i in range(4):
-        audit.record("call.started", subject=f"account:{i % 2}", actor="ann")
-        audit.record("access.used", subject="credential:1", actor="bob")
+        audit.record("call.started", f"account:{i % 2}", {}, actor="ann")
+        audit.record("access.used", "credential:1", {}, actor="bob")
     assert {r.event for r in show(settings, event="call.")} == {"call.started"}
     assert [r.n for r in show(settings, subject="account:1")] == [3, 7]
     assert [r.n for r in show(settings, actor="bob", last=2)] == [6, 8]
@@ -119,9 +119,9 @@ def test_a_log_written_anew_under_the_key_differs_from_a_noted_head(settings: Au
     for count, broken in ((7, 5), (4, 5)):
         Path(settings.path).unlink()
         anchor_path(settings).unlink()
-        with open_audit(settings, Stopped()) as audit:
+        with open_audit(settings, Stopped(), "mfa") as audit:
             for i in range(count):
-                audit.record("challenge.approved", subject=f"challenge:{i}", actor="mfa")
+                audit.record("challenge.approved", f"challenge:{i}", {})
         assert verify(settings).ok
         verdict = verify(settings, head=head)
         assert (verdict.ok, verdict.broken) == (False, broken)
@@ -135,12 +135,12 @@ def test_a_missing_or_forged_anchor_is_noticed(settings: AuditSettings) -> None:
     anchor.unlink()
     assert "no anchor" in verify(settings).reason
     with pytest.raises(StateError, match="lost its anchor"):
-        open_audit(settings, Stopped())
+        open_audit(settings, Stopped(), "mfa")
     anchor.write_bytes(kept.replace(b'"n":3', b'"n":2'))
     with pytest.raises(InputError, match="was changed"):
         verify(settings)
     with pytest.raises(StateError, match="anchor"):
-        open_audit(settings, Stopped())
+        open_audit(settings, Stopped(), "mfa")
 
 
 @pytest.mark.parametrize(
@@ -152,16 +152,16 @@ def test_nothing_is_added_to_a_spoilt_log(settings: AuditSettings, spoil: Callab
     """A log whose end was cut or changed is not opened, so that no new anchor covers it up."""
     Path(settings.path).write_bytes(b"".join(spoil(write(settings, 3))))
     with pytest.raises(StateError, match=r"was changed.*vedette audit verify"):
-        open_audit(settings, Stopped())
+        open_audit(settings, Stopped(), "mfa")
     assert not verify(settings).ok
 
 
 def test_a_log_cut_while_it_is_open_takes_no_more(settings: AuditSettings, audit: Audit) -> None:
     """Who cuts the log while it is written stops it."""
-    audit.record("a.b", subject="c:1", actor="d")
+    audit.record("a.b", "c:1", {}, actor="d")
     os.truncate(settings.path, 0)
     with pytest.raises(StateError, match="was cut"):
-        audit.record("a.b", subject="c:1", actor="d")
+        audit.record("a.b", "c:1", {}, actor="d")
 
 
 def test_what_a_power_failure_left_half_written_is_cut_off(settings: AuditSettings) -> None:
@@ -179,9 +179,9 @@ import sys
 from alerts.audit import open_audit
 from vedette.clock import SystemClock
 from vedette.settings import AuditSettings, Secret
-with open_audit(AuditSettings(path=sys.argv[1], key=Secret("k" * 32), sync_ms=1), SystemClock()) as audit:
+with open_audit(AuditSettings(path=sys.argv[1], key=Secret("k" * 32), sync_ms=1), SystemClock(), "mfa") as audit:
     for i in range(int(sys.argv[2])):
-        audit.record("challenge.issued", subject=f"challenge:{i}", actor=sys.argv[3])
+        audit.record("challenge.issued", f"challenge:{i}", {}, actor=sys.argv[3])
         print(i, flush=True)
 """
 
@@ -198,7 +198,7 @@ def test_processes_and_threads_write_one_chain(settings: AuditSettings, audit: A
 
     def work(number: int) -> None:
         for i in range(100):
-            audit.record("call.started", subject=f"account:{i}", actor=f"thread-{number}")
+            audit.record("call.started", f"account:{i}", {}, actor=f"thread-{number}")
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -221,7 +221,7 @@ def test_what_was_recorded_survives_a_kill(settings: AuditSettings) -> None:
             killed.send_signal(signal.SIGKILL)
             heard += killed.stdout.readlines()
         said += len([line for line in heard if line.endswith("\n")])
-    with open_audit(settings, Stopped()):
+    with open_audit(settings, Stopped(), "mfa"):
         pass
     verdict = verify(settings)
     assert verdict.ok
@@ -248,14 +248,14 @@ def test_a_full_disk_stops_the_log_whole(settings: AuditSettings) -> None:
 
 def test_the_anchor_follows_by_itself(settings: AuditSettings, audit: Audit) -> None:
     """Without any further call the anchor comes to name the last record."""
-    audit.record("a.b", subject="c:1", actor="d")
+    audit.record("a.b", "c:1", {}, actor="d")
     path = anchor_path(settings)
     wait_for(lambda: path.exists() and json.loads(path.read_bytes())["n"] == 1)
 
 
 def test_long_texts_are_cut(settings: AuditSettings, audit: Audit) -> None:
     """A text from outside takes no more room than it should."""
-    audit.record("a.b", subject="s" * 9999, actor="a" * 9999, details={"x": "ä" * 9999})
+    audit.record("a.b", "s" * 9999, {"x": "ä" * 9999}, actor="a" * 9999)
     (record,) = show(settings)
     assert {len(record.subject), len(record.actor), len(record.details["x"])} == {256}
 
@@ -264,7 +264,7 @@ def test_long_texts_are_cut(settings: AuditSettings, audit: Audit) -> None:
 def test_a_log_needs_a_key(settings: AuditSettings, key: Secret | None) -> None:
     """Without a key of 32 bytes there is no log, and the error says how to make one."""
     with pytest.raises(SettingsError, match="openssl rand"):
-        open_audit(msgspec.structs.replace(settings, key=key), Stopped())
+        open_audit(msgspec.structs.replace(settings, key=key), Stopped(), "mfa")
 
 
 def test_what_is_no_log_is_refused(settings: AuditSettings) -> None:
