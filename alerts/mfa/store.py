@@ -1,0 +1,193 @@
+"""Challenges and accounts in Redis, each a JSON value that is only ever replaced in one atomic step.
+
+Of shard 3 with prefix `vedette:` — `vedette:mfa:{3}c:<challenge id>` and `vedette:mfa:{3}a:<account id>` are records;
+`vedette:mfa:{3}open` (by end of life), `…tell` (by when to try) and `…out` (by when it happened) are the queues of
+challenges to expire, of customers to be told, and of what is to be published, as `<stage>:<challenge id>`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from alerts.mfa.connection import reachable
+from alerts.mfa.engine import State
+from alerts.mfa.records import SHARDS, Account, Record, shard_of
+from vedette.clock import DAY
+from vedette.errors import StateError
+
+Stage = Literal["issued", "settled"]
+Queue = Literal["open", "tell", "out"]
+
+KEPT_MS = 30 * DAY
+"""A challenge is forgotten so long after its last change; until then one asked for again is recognised."""
+
+_FOLDER = Path(__file__).parent
+_HEX = "0123456789abcdef"
+
+R = TypeVar("R", Record, Account)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A member of a queue."""
+
+    shard: int
+    member: str
+
+    @property
+    def stage(self) -> str:
+        """What is to be published, in `out`."""
+        return self.member.partition(":")[0]
+
+    @property
+    def challenge_id(self) -> str:
+        """Of which challenge."""
+        return self.member.rpartition(":")[2]
+
+
+class Store:
+    """The records. Every method raises UnavailableError when Redis does not answer.
+
+    Args:
+        client: See connection.connect.
+        prefix: Put before every key.
+    """
+
+    def __init__(self, client: Any, prefix: str) -> None:
+        self._client = client
+        self._prefix = f"{prefix}mfa:"
+        self._commit = client.register_script((_FOLDER / "commit.lua").read_text(encoding="utf-8"))
+        self._swap = client.register_script((_FOLDER / "swap.lua").read_text(encoding="utf-8"))
+
+    def account(self, account_id: str) -> Account:
+        """An account; one never heard of is empty."""
+        return _decode(self._get(self._account(account_id)), Account) or Account(account_id=account_id)
+
+    def state(self, challenge_id: str) -> State | None:
+        """A challenge and its account, or None where there is no such challenge."""
+        shard = challenge_id[:1]
+        if shard not in _HEX:
+            return None
+        record = _decode(self._get(self._key(_HEX.index(shard), f"c:{challenge_id}")), Record)
+        return State(record, self.account(record.binding.account_id)) if record else None
+
+    def replace(
+        self, before: State | None, after: State, *, tell_at: int | Literal["keep"] | None = None,
+        stage: Stage | Literal[""] = "", at: int = 0,
+    ) -> bool:  # fmt: skip
+        """Store a challenge and its account, unless either is no longer what it was read as.
+
+        Args:
+            before: As they were read; None: there was no such challenge, and `after.account` is as it was read.
+            after: As they shall be. An open challenge is queued for its expiry, a settled one no longer.
+            tell_at: Queue the customer to be told then; None: not, or no longer; "keep": as it is.
+            stage: Queue this to be published; `at` is when it happened.
+            at: Milliseconds since epoch.
+
+        Returns:
+            Whether it was stored; if not, nothing was changed.
+        """
+        record, account = after.record, after.account
+        shard = shard_of(account.account_id)
+        was, old = (before.record, before.account) if before else (None, account)
+        with reachable():
+            return bool(
+                self._commit(
+                    keys=[
+                        self._key(shard, f"c:{record.challenge_id}"),
+                        self._account(account.account_id),
+                        *(self._key(shard, queue) for queue in ("open", "tell", "out")),
+                    ],
+                    args=[
+                        _encode(was), _encode(record), KEPT_MS, _encode(old), _encode(account), record.challenge_id,
+                        record.expires_at if record.status == "issued" else "",
+                        "" if tell_at is None else tell_at,
+                        stage, at,
+                    ],
+                )
+            )  # fmt: skip
+
+    def replace_account(self, before: Account, after: Account) -> bool:
+        """Store an account, unless it is no longer what it was read as; whether it was stored."""
+        with reachable():
+            return bool(self._swap(keys=[self._account(before.account_id)], args=[_encode(before), _encode(after)]))
+
+    def due(self, queue: Queue, until: int, most: int) -> list[Entry]:
+        """Members of a queue whose time has come, the earliest first in each shard; `most` of each shard."""
+        found: list[Entry] = []
+        with reachable():
+            pipe = self._client.pipeline(transaction=False)
+            for shard in range(SHARDS):
+                pipe.zrangebyscore(self._key(shard, queue), "-inf", until, 0, most)
+            for shard, members in enumerate(pipe.execute()):
+                found += [Entry(shard, member.decode()) for member in members]
+        return found
+
+    def forget(self, queue: Queue, entries: list[Entry]) -> None:
+        """Take members out of a queue."""
+        with reachable():
+            pipe = self._client.pipeline(transaction=False)
+            for entry in entries:
+                pipe.zrem(self._key(entry.shard, queue), entry.member)
+            pipe.execute()
+
+    def remember(self, kind: str, name: str, value: str, keep_ms: int) -> None:
+        """Keep a short-lived value, such as a session's."""
+        with reachable():
+            self._client.set(f"{self._prefix}{kind}:{name}", value, px=keep_ms)
+
+    def recall(self, kind: str, name: str) -> str | None:
+        """What was kept, or None."""
+        found = self._get(f"{self._prefix}{kind}:{name}")
+        return None if found is None else found.decode()
+
+    def drop(self, kind: str, name: str) -> str | None:
+        """Take out what was kept: of any number of callers one gets it."""
+        with reachable():
+            found = self._client.getdel(f"{self._prefix}{kind}:{name}")
+        return None if found is None else str(found.decode())
+
+    def count(self, name: str, keep_ms: int) -> int:
+        """One more of something; gives how many there are now."""
+        with reachable():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.incr(f"{self._prefix}n:{name}")
+            pipe.pexpire(f"{self._prefix}n:{name}", keep_ms)
+            return int(pipe.execute()[0])
+
+    def accounts(self) -> Iterator[str]:
+        """The ids of all accounts, in no order; for rotation of keys."""
+        lead = f"{self._prefix}{{*}}a:"
+        with reachable():
+            for key in self._client.scan_iter(match=f"{lead}*", count=1000):
+                yield key.decode().partition("}a:")[2]
+
+    def _get(self, key: str) -> bytes | None:
+        with reachable():
+            found: bytes | None = self._client.get(key)
+            return found
+
+    def _account(self, account_id: str) -> str:
+        return self._key(shard_of(account_id), f"a:{account_id}")
+
+    def _key(self, shard: int, name: str) -> str:
+        return f"{self._prefix}{{{shard}}}{name}"
+
+
+def _encode(record: Record | Account | None) -> bytes:
+    """The stored form; nothing for what is not there, and an account without anything is not there either."""
+    if record is None or (isinstance(record, Account) and record == Account(account_id=record.account_id)):
+        return b""
+    return msgspec.json.encode(record)
+
+
+def _decode(value: bytes | None, kind: type[R]) -> R | None:
+    if not value:
+        return None
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.DecodeError as error:
+        raise StateError(f"a stored {kind.__name__.lower()} cannot be read: {error}") from error
