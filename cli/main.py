@@ -5,7 +5,20 @@ import sys
 import typer
 from rich.console import Console
 
-from cli import alerts, audit, bench, demo, features, models, producers, stack, streams, vocabulary, whatif
+from cli import (
+    alerts,
+    audit,
+    bench,
+    demo,
+    features,
+    incidents,
+    models,
+    producers,
+    stack,
+    streams,
+    vocabulary,
+    whatif,
+)
 from cli.context import Context
 from vedette import VedetteError, __version__
 
@@ -16,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (vocabulary, producers, features, models, streams, whatif, alerts, audit, stack, bench, demo):
+for room in (vocabulary, producers, features, models, streams, whatif, alerts, incidents, audit, stack, bench, demo):
     room.register(app)
 
 

@@ -108,6 +108,15 @@ class WorkerSettings(Section, frozen=True):
     ] = 86_400.0
 
 
+class IncidentSettings(Section, frozen=True):
+    """`[incidents]`: what the fraud team works on, and the database it is kept in."""
+
+    database: Annotated[str, Meta(description="sqlite:///FILE, or postgresql://USER@HOST/NAME")] = (
+        "sqlite:///var/alerts.sqlite"
+    )
+    database_password: Annotated[Secret | None, Meta(description="PostgreSQL's password")] = None
+
+
 class NotifySettings(Section, frozen=True):
     """`[notify]`: alerts to the fraud team."""
 
@@ -146,6 +155,7 @@ class Settings(Section, frozen=True):
     topics: TopicSettings = TopicSettings()
     redis: RedisSettings = RedisSettings()
     worker: WorkerSettings = WorkerSettings()
+    incidents: IncidentSettings = IncidentSettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 

@@ -1,0 +1,144 @@
+"""Opening the database: connection, durability, and the schema brought up to date."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from sqlalchemy import Connection, Engine, Table, event, text
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from vedette.errors import SettingsError, StateError
+from vedette.settings import IncidentSettings
+
+HEAD = "0001"
+"""The newest migration; a test compares it with the folder, so that opening needs no look at it."""
+
+_BUSY_MS = 15_000
+_MIGRATION_LOCK = 0x7EDE77E  # any number no other program locks in the same PostgreSQL database
+
+
+def open_database(settings: IncidentSettings) -> Engine:
+    """An engine on the database of the settings, with its tables made or migrated.
+
+    Raises:
+        SettingsError: The URL is no database Vedette can use.
+        StateError: The database does not answer, or is of a newer Vedette.
+    """
+    engine = _engine(settings)
+    shown = engine.url.render_as_string(hide_password=True)
+    with database_errors(shown):
+        try:
+            with engine.connect() as connection:
+                found = _revision(connection)
+            if found != HEAD:
+                _migrate(engine, found, shown)
+        except BaseException:
+            engine.dispose()
+            raise
+    return engine
+
+
+@contextmanager
+def database_errors(shown: str) -> Iterator[None]:
+    """Turns the driver's errors into one sentence; what was committed stays, the rest has not happened."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        cause = str(error.orig if isinstance(error, DBAPIError) else error).strip().splitlines()[0]
+        raise StateError(
+            f"database {shown}: {cause}", remedy="what is recorded is kept; start again once it is mended"
+        ) from error
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Insert rows whose key is not there yet, leave the others as they are; how many were new."""
+    if not rows:
+        return 0
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    key = next(iter(table.primary_key.columns))
+    statement = insert(table).on_conflict_do_nothing().returning(key)
+    return len(connection.execute(statement, list(rows)).all())
+
+
+def _engine(settings: IncidentSettings) -> Engine:
+    try:
+        url = make_url(settings.database)
+    except ArgumentError as error:
+        raise SettingsError(
+            f"[incidents] database {settings.database!r} is no database URL",
+            remedy="write it like sqlite:///var/alerts.sqlite or postgresql://vedette@db.example/vedette",
+        ) from error
+    if url.password is not None:
+        raise SettingsError(
+            "[incidents] database has the password in its URL", remedy="set database_password_file instead"
+        )
+    if url.get_backend_name() == "postgresql":
+        if settings.database_password:
+            url = url.set(password=settings.database_password.value)
+        try:
+            return sqlalchemy.create_engine(url.set(drivername="postgresql+psycopg"), pool_pre_ping=True)
+        except (ImportError, NoSuchModuleError) as error:
+            raise SettingsError(
+                "[incidents] database is PostgreSQL, and its driver is not installed",
+                remedy="pip install 'vedette[postgres]'",
+            ) from error
+    if url.get_backend_name() != "sqlite" or not url.database:
+        raise SettingsError(
+            f"[incidents] database {settings.database!r} is neither a SQLite file nor PostgreSQL",
+            remedy="write it like sqlite:///var/alerts.sqlite or postgresql://vedette@db.example/vedette",
+        )
+    return _sqlite(Path(url.database))
+
+
+def _sqlite(path: Path) -> Engine:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"database {path} cannot be made: {error}", remedy="name another file") from error
+    engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def prepare(raw: Any, _record: Any) -> None:
+        raw.isolation_level = None  # the driver must not begin transactions by itself: `begin` below does
+        for pragma in (f"busy_timeout = {_BUSY_MS}", "journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+            # FULL: a Kafka offset is committed after rows are written, so they must survive a power cut.
+            raw.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A reader that later writes could find the file changed under it; a writer from the start cannot.
+        mode = "DEFERRED" if connection.get_execution_options().get("reads") else "IMMEDIATE"
+        connection.exec_driver_sql(f"BEGIN {mode}")
+
+    return engine
+
+
+def _revision(connection: Connection) -> str:
+    connection = connection.execution_options(reads=True)
+    if not sqlalchemy.inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
+
+
+def _migrate(engine: Engine, found: str, shown: str) -> None:
+    from alembic import command  # noqa: PLC0415, half a second that only a new schema costs
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")))
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, HEAD)
+        except CommandError as error:
+            raise StateError(
+                f"database {shown} has schema {found!r}, which this Vedette does not know",
+                remedy="run the Vedette that wrote it, or name another database",
+            ) from error

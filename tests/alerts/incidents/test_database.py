@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+import alerts.database.engine as opening
+from alerts.database import insert_new, open_database
+from alerts.database.tables import facts, metadata
+from vedette.errors import SettingsError, StateError
+from vedette.settings import IncidentSettings, Secret
+
+MIGRATIONS = Path(opening.__file__).with_name("migrations")
+
+
+def test_migrations_lead_to_the_tables_as_declared(engine: Engine) -> None:
+    """Between the migrated database and the tables that the code knows there is no difference."""
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_newest_migration_is_the_one_that_opening_expects() -> None:
+    """The constant is the head of the folder, so that no migration is forgotten."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    assert ScriptDirectory.from_config(config).get_current_head() == opening.HEAD
+
+
+def test_opening_again_changes_nothing(database: IncidentSettings) -> None:
+    """What was written is there after the database has been closed and opened."""
+    first = open_database(database)
+    with first.begin() as connection:
+        assert insert_new(connection, facts, [{"name": "a", "value": "1"}]) == 1
+    first.dispose()
+    second = open_database(database)
+    with second.begin() as connection:
+        assert insert_new(connection, facts, [{"name": "a", "value": "2"}, {"name": "b", "value": "3"}]) == 1
+        assert dict(connection.execute(facts.select()).all()) == {"a": "1", "b": "3"}
+    second.dispose()
+
+
+def test_a_schema_from_the_future_is_refused(database: IncidentSettings) -> None:
+    """Nothing touches a database that a newer Vedette has migrated."""
+    engine = open_database(database)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    try:
+        with pytest.raises(StateError, match="'9999'"):
+            open_database(database)
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = :head"), {"head": opening.HEAD})
+        engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("alerts.sqlite", "no database URL"),
+        ("sqlite://", "neither a SQLite file"),
+        ("mysql://host/name", "neither a SQLite file"),
+        ("postgresql://me:hidden@host/name", "password in its URL"),
+    ],
+)
+def test_an_url_that_is_no_database_is_refused(url: str, named: str) -> None:
+    """The message says what is wrong, and never repeats a password."""
+    with pytest.raises(SettingsError, match=named) as refused:
+        open_database(IncidentSettings(database=url))
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_database_that_does_not_answer_is_named_without_its_password() -> None:
+    """One sentence with host and remedy; the password stays where it was."""
+    settings = IncidentSettings(
+        database="postgresql://vedette@127.0.0.1:1/x?connect_timeout=2", database_password=Secret("hidden")
+    )
+    with pytest.raises(StateError, match=r"127\.0\.0\.1:1") as refused:
+        open_database(settings)
+    assert "hidden" not in str(refused.value)
+
+
+def test_a_path_that_cannot_be_a_database_is_named(tmp_path: Path) -> None:
+    """A folder in its place, a file where its folder should be, or another file, is a StateError."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("not a database, but long enough to be taken for one\n" * 20)
+    for path in ("folder", "file/alerts.sqlite", "file"):
+        with pytest.raises(StateError, match=path):
+            open_database(IncidentSettings(database=f"sqlite:///{tmp_path / path}"))

@@ -1,0 +1,193 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
+
+from alerts.database.tables import events
+from alerts.incidents import store
+from alerts.incidents.incident import OPEN, STATES, Step
+from vedette.errors import InputError
+from vedette.events import Alert, Label
+
+NOW = 1_700_000_000_000
+MakeAlert = Callable[..., Alert]
+
+
+def loss(alert: Alert) -> int:
+    """One currency only: the expected loss as it is."""
+    return alert.expected_loss
+
+
+def join(engine: Engine, *alerts: Alert, now: int = NOW) -> list[int]:
+    """In a transaction of its own."""
+    with engine.begin() as connection:
+        return store.join(connection, alerts, loss, now)
+
+
+def labels(engine: Engine) -> list[Label]:
+    """The labels on their way to Kafka."""
+    with engine.begin() as connection:
+        return [msgspec.json.decode(body, type=Label) for body in connection.scalars(select(events.c.value))]
+
+
+def test_alerts_of_one_account_join_one_incident(engine: Engine, alert: MakeAlert) -> None:
+    """Whether they come together or one by one, their losses add up."""
+    first = join(engine, alert(1, expected_loss=100), alert(2, expected_loss=20))
+    second = join(engine, alert(3, expected_loss=3), now=NOW + 5)
+    assert first == second
+    with engine.begin() as connection:
+        (incident,) = store.find(connection, OPEN)
+        assert (incident.expected_loss, incident.alerts, incident.state) == (123, 3, "open")
+        assert (incident.opened_at, incident.updated_at) == (NOW, NOW + 5)
+        assert [each.alert_id for each in store.alerts_of(connection, incident.id)] == ["alert-1", "alert-2", "alert-3"]
+
+
+def test_an_alert_that_is_known_changes_nothing(engine: Engine, alert: MakeAlert) -> None:
+    """Delivered again, alone or twice in one batch, an alert is counted once."""
+    join(engine, alert(1), alert(1))
+    assert join(engine, alert(1), now=NOW + 9) == []
+    with engine.begin() as connection:
+        (incident,) = store.find(connection, OPEN)
+    assert (incident.alerts, incident.updated_at) == (1, NOW)
+
+
+def test_incidents_are_ranked_by_expected_loss(engine: Engine, alert: MakeAlert) -> None:
+    """The most expensive comes first, and a limit keeps the most expensive."""
+    for number, lost in enumerate((5, 900, 70)):
+        join(engine, alert(number, account_id=f"account-{number}", expected_loss=lost))
+    with engine.begin() as connection:
+        assert [each.expected_loss for each in store.find(connection, OPEN)] == [900, 70, 5]
+        assert [each.expected_loss for each in store.find(connection, OPEN, 1)] == [900]
+
+
+def test_a_later_alert_opens_a_new_incident_after_the_old_is_closed(engine: Engine, alert: MakeAlert) -> None:
+    """What is closed stays closed and keeps its alerts."""
+    (old,) = join(engine, alert(1))
+    with engine.begin() as connection:
+        store.close(connection, old, fraud=False, who="ana", note="", now=NOW)
+    (new,) = join(engine, alert(2))
+    assert new != old
+    with engine.begin() as connection:
+        assert {each.id: each.alerts for each in store.find(connection, STATES)} == {old: 1, new: 1}
+
+
+def test_history_says_who_did_what_when(engine: Engine, alert: MakeAlert) -> None:
+    """Each state is a line, in order, with its person and note."""
+    (number,) = join(engine, alert(1))
+    with engine.begin() as connection:
+        store.acknowledge(connection, number, "ana", "calling", NOW + 1)
+        store.acknowledge(connection, number, "ben", "", NOW + 2)
+        closed = store.close(connection, number, fraud=True, who="ben", note="customer says no", now=NOW + 3)
+        assert (closed.state, closed.owner) == ("confirmed", "ben")
+        assert store.history_of(connection, number) == [
+            Step(NOW, "open", "vedette", ""),
+            Step(NOW + 1, "acknowledged", "ana", "calling"),
+            Step(NOW + 2, "acknowledged", "ben", ""),
+            Step(NOW + 3, "confirmed", "ben", "customer says no"),
+        ]
+
+
+@pytest.mark.parametrize("fraud", [True, False])
+def test_closing_labels_every_transaction(engine: Engine, alert: MakeAlert, fraud: bool) -> None:
+    """Confirmed or dismissed, each transaction's label waits for Kafka with all that features need of it."""
+    (number,) = join(engine, alert(1), alert(2, merchant_id=None, payee="payee"))
+    with engine.begin() as connection:
+        store.close(connection, number, fraud=fraud, who="ana", note="", now=NOW + 7)
+    said = labels(engine)
+    assert [label.transaction_id for label in said] == ["transaction-1", "transaction-2"]
+    assert {(label.fraud, label.source, label.labelled_at) for label in said} == {(fraud, "analyst", NOW + 7)}
+    assert (said[0].event_time, said[0].merchant_id) == (alert(1).event_time, "merchant-9")
+
+
+def test_what_is_closed_can_neither_be_closed_nor_taken_on(engine: Engine, alert: MakeAlert) -> None:
+    """The second of two people is told how it stands, and nothing is labelled twice."""
+    (number,) = join(engine, alert(1))
+    with engine.begin() as connection:
+        store.close(connection, number, fraud=True, who="ana", note="", now=NOW)
+    for again in (
+        lambda connection: store.close(connection, number, fraud=False, who="ben", note="", now=NOW),
+        lambda connection: store.acknowledge(connection, number, "ben", "", NOW),
+    ):
+        with pytest.raises(InputError, match="is confirmed fraud"), engine.begin() as connection:
+            again(connection)
+    assert len(labels(engine)) == 1
+
+
+def test_twenty_people_at_once_close_an_incident_once(engine: Engine, alert: MakeAlert) -> None:
+    """However many confirm at the same moment, one succeeds, and the labels are written once."""
+    (number,) = join(engine, alert(1))
+
+    def confirm(person: int) -> bool:
+        try:
+            with engine.begin() as connection:
+                store.close(connection, number, fraud=True, who=f"person {person}", note="", now=NOW)
+        except InputError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(10) as people:
+        assert sum(people.map(confirm, range(20))) == 1
+    assert len(labels(engine)) == 1
+
+
+def test_a_transaction_that_fails_leaves_neither_state_nor_label(engine: Engine, alert: MakeAlert) -> None:
+    """State, history and labels are written together or not at all."""
+    (number,) = join(engine, alert(1))
+    with engine.connect() as connection, connection.begin() as transaction:
+        store.close(connection, number, fraud=True, who="ana", note="", now=NOW)
+        transaction.rollback()
+    with engine.begin() as connection:
+        assert store.get(connection, number).state == "open"
+        assert len(store.history_of(connection, number)) == 1
+    assert labels(engine) == []
+
+
+def test_what_nobody_touches_expires_without_a_label(engine: Engine, alert: MakeAlert) -> None:
+    """Open and acknowledged incidents end after their time; nobody has said whether they were fraud."""
+    (old,) = join(engine, alert(1), now=NOW - 1)
+    (fresh,) = join(engine, alert(2, account_id="other"), now=NOW)
+    with engine.begin() as connection:
+        assert store.expire(connection, untouched_since=NOW, now=NOW + 1) == 1
+        assert store.get(connection, old).state == "expired"
+        assert store.get(connection, fresh).state == "open"
+        assert store.counts(connection) == {"expired": 1, "open": 1}
+    assert labels(engine) == []
+
+
+def test_an_unknown_number_is_named(engine: Engine) -> None:
+    """Showing, taking on and closing what does not exist say so."""
+    with engine.begin() as connection:
+        for call in (
+            lambda: store.get(connection, 77),
+            lambda: store.acknowledge(connection, 77, "ana", "", NOW),
+            lambda: store.close(connection, 77, fraud=True, who="ana", note="", now=NOW),
+        ):
+            with pytest.raises(InputError, match="no incident 77"):
+                call()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3), st.integers(0, 10**15)), max_size=30), st.data())
+def test_however_alerts_are_cut_into_batches_the_incidents_are_the_same(
+    engine: Engine, alert: MakeAlert, rows: list[tuple[int, int, int]], data: st.DataObject
+) -> None:
+    """Per account one open incident, with each alert's loss in it exactly once, as simple addition says."""
+    made = [alert(number, account_id=f"a{number % 4}", expected_loss=lost) for number, _, lost in rows]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(made)), max_size=4)))
+    first: dict[str, Alert] = {}
+    for each in made:
+        first.setdefault(each.alert_id, each)
+    expected: dict[str, tuple[int, int]] = {}
+    for each in first.values():
+        count, total = expected.get(each.account_id, (0, 0))
+        expected[each.account_id] = count + 1, total + each.expected_loss
+    with engine.connect() as connection, connection.begin() as transaction:
+        for start, end in zip([0, *cuts], [*cuts, len(made)], strict=True):
+            store.join(connection, made[start:end], loss, NOW)
+        found = {each.account_id: (each.alerts, each.expected_loss) for each in store.find(connection, OPEN)}
+        transaction.rollback()
+    assert found == expected
