@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,9 @@ from cli.context import settings_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from producers.align import Positions
     from producers.replay import Report
+    from vedette import Settings
 
 _INTERRUPTED = 130
 
@@ -106,7 +108,9 @@ def replay(
 
     path, known = Path(file), load_mapping(mapping)
     plan = Plan(labels=labels, all_labels=all_labels, source=known.name, speed=_speed(speed, flat_out), limit=limit)
-    with RejectFile(Path(reject or f"{path.stem}.rejects.csv")) as rejected:
+    with ExitStack() as parts:
+        rejected = parts.enter_context(RejectFile(Path(reject or f"{path.stem}.rejects.csv")))
+        positions = parts.enter_context(_positions(settings_of(ctx))) if align else None
         batches = read_batches(
             path,
             known,
@@ -122,11 +126,23 @@ def replay(
                 plan,
                 stopping=stopping,
                 align_ms=parse_span(align) if align else 0,
+                positions=positions,
                 align_timeout_s=align_timeout,
                 on_progress=show,
                 warn=lambda text: typer.echo(f"vedette: {text}", err=True),
             )
     _summary(report, rejected.count, str(rejected.path), as_json)
+
+
+@contextmanager
+def _positions(settings: Settings) -> Iterator[Positions]:
+    """How far the worker has come, as it keeps it beside its state."""
+    from contextlib import closing
+
+    from features import RedisStore
+
+    with closing(RedisStore(settings.redis)) as store:
+        yield store.positions
 
 
 def _speed(speed: float, flat_out: bool) -> float:

@@ -140,6 +140,7 @@ def doctor(ctx: typer.Context, as_json: bool = _JSON) -> None:
     """Examine everything Vedette depends on, and say how to mend what is wrong; exit code 1 if anything is."""
     import msgspec
 
+    from features.redis_client import connect
     from models.scorer import load_scorer
     from stack.doctor import checks, examine
     from streams.policy import load_policy
@@ -159,7 +160,7 @@ def doctor(ctx: typer.Context, as_json: bool = _JSON) -> None:
 
     found = [examine("settings", settings_read)]
     if found[0].ok:
-        found += checks(settings_of(ctx), SystemClock())
+        found += checks(settings_of(ctx), SystemClock(), connect)
         found += [examine("model", model_loaded), examine("policy", policy_loaded)]
     if as_json:
         typer.echo(msgspec.json.encode(found))

@@ -1,25 +1,20 @@
 """Feature state in Redis: blobs, watermarks and the epoch that says who may write."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import redis
-from redis.backoff import NoBackoff
 from redis.cluster import RedisCluster
-from redis.exceptions import RedisClusterException
-from redis.retry import Retry
 
+from features.redis_client import connect, reachable
 from vedette import keys
 from vedette.clock import DAY
-from vedette.errors import FencedError, SettingsError, StateError, UnavailableError
+from vedette.errors import FencedError, StateError
 from vedette.settings import RedisSettings
 
 _COMMIT = (Path(__file__).parent / "commit.lua").read_text(encoding="utf-8")
 _MGET_KEYS = 5000
-_CLUSTER = "+cluster://"
 
 After = tuple[str, int | None] | None
 """A watermark's field and the value it must have (None: not yet there)."""
@@ -67,7 +62,8 @@ class StateStore(Protocol):
 class RedisStore:
     """State in Redis: all keys of a partition share a hash tag, so that on a cluster, too, one step writes them.
 
-    The URL of a cluster is `redis+cluster://host:port` (or `rediss+cluster://`), of any of its nodes. Every method
+    The URL of a cluster is `redis+cluster://host:port`, of any of its nodes; where Sentinels watch over a master and
+    its replicas it is `redis+sentinel://host:port,host:port/service`; with TLS both begin with `rediss`. Every method
     raises UnavailableError when Redis does not answer or refuses to write.
 
     Raises:
@@ -78,13 +74,13 @@ class RedisStore:
     def __init__(self, settings: RedisSettings) -> None:
         self.prefix = settings.prefix
         self._ttl = settings.state_ttl_days * DAY // 1000
-        self._client = _connect(settings)
+        self._client = connect(settings)
         self._commit = self._client.register_script(_COMMIT)
 
     def claim(self, partition: int) -> Claim:
         """See StateStore."""
         name = keys.meta(self.prefix, partition)
-        with _reachable():
+        with reachable():
             epoch = self._client.hincrby(name, keys.EPOCH, 1)
             # Only the new epoch's owner can write from here on, so what is read next is where the state stands.
             fields = self._client.hgetall(name)
@@ -93,16 +89,20 @@ class RedisStore:
 
     def meta(self, partition: int) -> dict[str, int]:
         """Watermarks of a partition, without claiming it."""
-        with _reachable():
+        with reachable():
             fields = self._client.hgetall(keys.meta(self.prefix, partition))
         return {field.decode(): int(value) for field, value in fields.items()}
+
+    def positions(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+        """By partition, the next offset of a topic to take in; 0 before the first."""
+        return {partition: self.meta(partition).get(keys.position(topic), 0) for partition in partitions}
 
     def load(self, names: Sequence[str]) -> list[bytes | None]:
         """See StateStore."""
         blobs: list[bytes | None] = []
         # On a cluster keys of different partitions lie on different nodes, each of which is asked for its own.
         mget = self._client.mget_nonatomic if isinstance(self._client, RedisCluster) else self._client.mget
-        with _reachable():
+        with reachable():
             for start in range(0, len(names), _MGET_KEYS):
                 blobs += mget(names[start : start + _MGET_KEYS])
         return blobs
@@ -114,7 +114,7 @@ class RedisStore:
         fields = [part for field, value in meta.items() for part in (field, value)]
         field, value = after or ("", None)
         before = "" if value is None else value
-        with _reachable():
+        with reachable():
             written = self._commit(
                 keys=[keys.meta(self.prefix, partition), *blobs],
                 args=[epoch, self._ttl, field, before, len(fields), *fields, *blobs.values()],
@@ -132,34 +132,9 @@ class RedisStore:
 
     def ping(self) -> None:
         """Raise UnavailableError unless Redis answers."""
-        with _reachable():
+        with reachable():
             self._client.ping()
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
-
-
-def _connect(settings: RedisSettings) -> Any:
-    options: dict[str, Any] = {
-        "password": settings.password.value if settings.password else None,
-        "socket_timeout": settings.timeout_s,
-        "socket_connect_timeout": settings.timeout_s,
-        # The worker repeats whole steps; a hidden repeat of a write would blur what happened.
-        "retry": Retry(NoBackoff(), 0),
-    }
-    try:
-        if _CLUSTER in settings.url:
-            with _reachable():
-                return RedisCluster.from_url(settings.url.replace(_CLUSTER, "://", 1), **options)
-        return redis.Redis.from_url(settings.url, **options)
-    except ValueError as error:
-        raise SettingsError(f"[redis] url: {error}") from error
-
-
-@contextmanager
-def _reachable() -> Iterator[None]:
-    try:
-        yield
-    except (redis.RedisError, RedisClusterException) as error:
-        raise UnavailableError(f"Redis: {error}", remedy="`vedette doctor` says what is wrong with it") from error

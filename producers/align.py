@@ -11,12 +11,9 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from threading import Event
 from typing import Protocol
-from urllib.parse import urlsplit
 
-import redis
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from vedette import keys
 from vedette.clock import DAY, HOUR, MINUTE, SECOND
 from vedette.errors import InputError, UnavailableError
 from vedette.settings import Settings
@@ -101,38 +98,6 @@ class BrokerEnds:
     def close(self) -> None:
         """Close the connection."""
         self._consumer.close()
-
-
-class RedisPositions:
-    """The worker's watermarks as it keeps them beside its state."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._prefix = settings.redis.prefix
-        url = urlsplit(settings.redis.url)  # never shown whole: it may hold a password
-        self._where = f"{url.hostname}:{url.port or 6379}" if url.hostname else url.path
-        password = {"password": settings.redis.password.value} if settings.redis.password else {}
-        self._redis = redis.Redis.from_url(settings.redis.url, socket_timeout=settings.redis.timeout_s, **password)
-
-    def __call__(self, topic: Name, partitions: list[int]) -> Offsets:
-        """See Positions.
-
-        Raises:
-            UnavailableError: Redis does not answer.
-        """
-        try:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for partition in partitions:
-                    pipe.hget(keys.meta(self._prefix, partition), keys.position(topic))
-                values = pipe.execute()
-        except redis.RedisError as error:
-            raise UnavailableError(
-                f"Redis at {self._where} does not answer: {error}", remedy="check [redis] url; --align needs it"
-            ) from error
-        return {partition: int(value or 0) for partition, value in zip(partitions, values, strict=True)}
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._redis.close()
 
 
 class Aligner:

@@ -1,4 +1,4 @@
-"""Wires the real parts of a replay: publisher, and for an aligned one the broker's ends and the worker's positions."""
+"""Wires the real parts of a replay: publisher, and for an aligned one the broker's ends."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
@@ -6,7 +6,7 @@ from threading import Event
 
 import pyarrow as pa
 
-from producers.align import Aligner, BrokerEnds, RedisPositions
+from producers.align import Aligner, BrokerEnds, Positions
 from producers.publisher import Publisher
 from producers.replay import Plan, Replay, Report
 from vedette.settings import Settings
@@ -19,6 +19,7 @@ def publish(
     *,
     stopping: Event,
     align_ms: int = 0,
+    positions: Positions | None = None,
     align_timeout_s: float = 120.0,
     on_progress: Callable[[Report], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
@@ -26,11 +27,12 @@ def publish(
     """Replay canonical batches onto the topics that the settings name.
 
     Args:
-        settings: Where broker and Redis are.
+        settings: Where the broker is.
         batches: What to send.
         plan: How to send it.
         stopping: Set it to end early, with everything handed over acknowledged.
-        align_ms: Keep event time across partitions within this bound; 0 does not wait for the worker.
+        align_ms: Keep event time across partitions within this bound, given the worker's positions.
+        positions: How far the worker has come; None does not wait for it.
         align_timeout_s: How long the worker may stand still.
         on_progress: Called after every piece, with what has been handed over so far.
         warn: Told what the user should know and need not act on.
@@ -43,8 +45,7 @@ def publish(
     with ExitStack() as parts:
         publisher = parts.enter_context(Publisher(settings))
         aligner = None
-        if align_ms:
+        if positions is not None:
             ends = parts.enter_context(closing(BrokerEnds(settings)))
-            positions = parts.enter_context(closing(RedisPositions(settings)))
             aligner = Aligner(align_ms, ends, positions, stopping=stopping, timeout_s=align_timeout_s, warn=warn)
         return Replay(publisher, plan, stopping=stopping, aligner=aligner, on_progress=on_progress).run(batches)

@@ -7,18 +7,21 @@ import msgspec
 import redis
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from redis.cluster import RedisCluster
+from redis.exceptions import RedisClusterException
 
 from stack.topics import admin_client, diff, unavailable
 from vedette.clock import Clock
-from vedette.errors import SettingsError, UnavailableError, VedetteError
+from vedette.errors import UnavailableError, VedetteError
 from vedette.settings import RedisSettings, Settings
 from vedette.topics import topics
 
 OLDEST_REDIS = (6, 2)
 CLOCK_TOLERANCE_MS = 2_000
 _TIMEOUT_S = 5.0
+
+Connect = Callable[[RedisSettings], Any]
+"""Makes a client for whatever kind of Redis the settings name."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +41,7 @@ def examine(name: str, look: Callable[[], str]) -> Check:
         return Check(name=name, ok=False, detail=error.args[0], remedy=error.remedy)
 
 
-def checks(settings: Settings, clock: Clock) -> list[Check]:
+def checks(settings: Settings, clock: Clock, connect: Connect) -> list[Check]:
     """All findings about the broker, its topics, Redis and the clocks; nothing is written anywhere.
 
     Of a server that does not answer, only that is said.
@@ -49,13 +52,23 @@ def checks(settings: Settings, clock: Clock) -> list[Check]:
             examine("topics", lambda: topics_present(settings)),
             examine("clock against messages", lambda: message_clock(settings, clock)),
         ]
-    found.append(examine("redis", lambda: redis_answers(settings.redis)))
+    try:
+        with connect(settings.redis) as client:
+            found += redis_checks(client, clock)
+    except VedetteError as error:
+        found.append(Check(name="redis", ok=False, detail=error.args[0], remedy=error.remedy))
+    return found
+
+
+def redis_checks(client: Any, clock: Clock) -> list[Check]:
+    """All findings about a Redis of any kind."""
+    found = [examine("redis", lambda: redis_answers(client))]
     if found[-1].ok:
         found += [
-            examine("redis version", lambda: redis_version(settings.redis)),
-            examine("redis persistence", lambda: redis_persistence(settings.redis)),
-            examine("redis eviction", lambda: redis_eviction(settings.redis)),
-            examine("clock against redis", lambda: redis_clock(settings.redis, clock)),
+            examine("redis version", lambda: redis_version(client)),
+            examine("redis persistence", lambda: redis_persistence(client)),
+            examine("redis eviction", lambda: redis_eviction(client)),
+            examine("clock against redis", lambda: redis_clock(client, clock)),
         ]
     return found
 
@@ -81,47 +94,49 @@ def topics_present(settings: Settings) -> str:
     return f"all {len(topics(settings.topics))} as they should be"
 
 
-def redis_answers(settings: RedisSettings) -> str:
+def redis_answers(client: Any) -> str:
     """Redis answers."""
-    _ask(settings, lambda client: client.ping())
+    _ask(client.ping)
     return "answers"
 
 
-def redis_version(settings: RedisSettings) -> str:
-    """Redis is new enough."""
-    version = str(_info(settings, "server")["redis_version"])
-    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
-        raise VedetteError(f"Redis {version} is too old", remedy=f"use {'.'.join(map(str, OLDEST_REDIS))} or newer")
-    return f"version {version}"
+def redis_version(client: Any) -> str:
+    """Redis is new enough, on every node."""
+    versions = sorted({str(info["redis_version"]) for info in _infos(client, "server")})
+    for version in versions:
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
+            raise VedetteError(f"Redis {version} is too old", remedy=f"use {'.'.join(map(str, OLDEST_REDIS))} or newer")
+    return f"version {', '.join(versions)}"
 
 
-def redis_persistence(settings: RedisSettings) -> str:
+def redis_persistence(client: Any) -> str:
     """State survives a crash of Redis: its append-only file is on and can be written."""
-    info = _info(settings, "persistence")
-    if not info["aof_enabled"]:
-        raise VedetteError(
-            "the append-only file is off, so a crash of Redis loses state", remedy="set `appendonly yes` in redis.conf"
-        )
-    if info["aof_last_write_status"] != "ok":
-        raise VedetteError("the append-only file cannot be written", remedy="check the disk that Redis writes to")
+    for info in _infos(client, "persistence"):
+        if not info["aof_enabled"]:
+            raise VedetteError(
+                "the append-only file is off, so a crash of Redis loses state",
+                remedy="set `appendonly yes` in redis.conf",
+            )
+        if info["aof_last_write_status"] != "ok":
+            raise VedetteError("the append-only file cannot be written", remedy="check the disk that Redis writes to")
     return "append-only file on"
 
 
-def redis_eviction(settings: RedisSettings) -> str:
+def redis_eviction(client: Any) -> str:
     """Redis refuses writes when full rather than forgetting state."""
-    policy = _info(settings, "memory")["maxmemory_policy"]
-    if policy != "noeviction":
-        raise VedetteError(
-            f"maxmemory-policy is {policy}, so a full Redis silently drops state",
-            remedy="set `maxmemory-policy noeviction` in redis.conf",
-        )
+    for info in _infos(client, "memory"):
+        if (policy := info["maxmemory_policy"]) != "noeviction":
+            raise VedetteError(
+                f"maxmemory-policy is {policy}, so a full Redis silently drops state",
+                remedy="set `maxmemory-policy noeviction` in redis.conf",
+            )
     return "noeviction"
 
 
-def redis_clock(settings: RedisSettings, clock: Clock) -> str:
+def redis_clock(client: Any, clock: Clock) -> str:
     """This machine and Redis agree about the time, give or take the duration of the question."""
     before = clock.now_ms()
-    seconds, microseconds = _ask(settings, lambda client: client.time())
+    seconds, microseconds = _ask(client.time)
     after = clock.now_ms()
     theirs = seconds * 1000 + microseconds // 1000
     ahead = max(before - theirs, 0) or min(after - theirs, 0)
@@ -160,28 +175,19 @@ def message_clock(settings: Settings, clock: Clock) -> str:
     return "no message dated ahead of this machine's clock"
 
 
-def _info(settings: RedisSettings, section: str) -> dict[str, Any]:
-    """A section of Redis' INFO, which also managed services answer where they forbid CONFIG GET."""
-    result: dict[str, Any] = _ask(settings, lambda client: client.info(section))
-    return result
+def _infos(client: Any, section: str) -> list[dict[str, Any]]:
+    """A section of INFO of every primary; also managed services answer it where they forbid CONFIG GET."""
+    if not isinstance(client, RedisCluster):
+        return [_ask(lambda: client.info(section))]
+    nodes = client.get_primaries()  # type: ignore[no-untyped-call]
+    return [_ask(lambda: client.info(section, target_nodes=node)) for node in nodes]  # noqa: B023 — asked at once
 
 
-def _ask(settings: RedisSettings, question: Callable[[redis.Redis], Any]) -> Any:
+def _ask(question: Callable[[], Any]) -> Any:
     try:
-        client = redis.Redis.from_url(
-            settings.url,
-            password=settings.password.value if settings.password else None,
-            socket_timeout=settings.timeout_s,
-            socket_connect_timeout=settings.timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise SettingsError(f"[redis] url: {error}") from error
-    with client:
-        try:
-            return question(client)
-        except redis.RedisError as error:
-            raise UnavailableError(
-                f"Redis does not answer: {error}",
-                remedy="check [redis] url; `vedette stack up` starts a Redis on this machine",
-            ) from error
+        return question()
+    except (redis.RedisError, RedisClusterException) as error:
+        raise UnavailableError(
+            f"Redis does not answer: {error}",
+            remedy="check [redis] url; `vedette stack up` starts a Redis on this machine",
+        ) from error

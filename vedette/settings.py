@@ -72,13 +72,17 @@ class TopicSettings(Section, frozen=True):
     )
 
 
+_REDIS_URL = (
+    "redis://, unix://, redis+cluster://host:port, redis+sentinel://host:port,host:port/service; or rediss for TLS"
+)
+
+
 class RedisSettings(Section, frozen=True):
     """`[redis]`: where feature state lives."""
 
-    url: Annotated[str, Meta(description="redis://, rediss://, redis+cluster://, rediss+cluster:// or unix://")] = (
-        "redis://localhost:6379/0"
-    )
+    url: Annotated[str, Meta(description=_REDIS_URL)] = "redis://localhost:6379/0"
     password: Annotated[Secret | None, Meta(description="password, when not part of a secret URL")] = None
+    sentinel_password: Annotated[Secret | None, Meta(description="of the Sentinels, if they ask for one")] = None
     prefix: Annotated[str, Meta(description="put before every key")] = "vedette:"
     timeout_s: Annotated[float, Meta(gt=0, description="for one answer")] = 5.0
     state_ttl_days: Annotated[int, Meta(ge=31, description="an idle account's state is dropped after")] = 60

@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from bench.demo.poison import POISON
 from bench.demo.source import Source
-from producers.align import Aligner, BrokerEnds, RedisPositions
+from features import RedisStore
+from producers.align import Aligner, BrokerEnds
 from producers.publisher import Publisher
 from producers.replay import Plan, Replay, Report
 from vedette import Label, Settings, Transaction
@@ -74,8 +75,8 @@ class Feed:
         with ExitStack() as parts:
             publisher = parts.enter_context(_Stamping(self._settings, self.sent.left_at))
             ends = parts.enter_context(closing(BrokerEnds(self._settings)))
-            positions = parts.enter_context(closing(RedisPositions(self._settings)))
-            aligner = Aligner(_ALIGN_MS, ends, positions, stopping=self._stopping, warn=lambda _: None)
+            store = parts.enter_context(closing(RedisStore(self._settings.redis)))
+            aligner = Aligner(_ALIGN_MS, ends, store.positions, stopping=self._stopping, warn=lambda _: None)
             replay = Replay(publisher, self._plan, stopping=self._stopping, aligner=aligner, on_progress=progress)
             replay.run(self._noting(_paced(self._source.stream, self._rate, self._stopping)))
             for value in poison:

@@ -1,4 +1,4 @@
-"""One contract for state in Redis, over the embedded Redis, the system's, and a cluster of three nodes."""
+"""One contract for state in Redis, over the embedded Redis, the system's, a cluster of three nodes, and Sentinel."""
 
 import os
 import signal
@@ -13,11 +13,14 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
+from bench.faults.redis_pair import RedisPair
+from features.redis_client import connect
 from features.store import RedisStore
+from stack.doctor import redis_checks
 from stack.process import free_ports
 from stack.redis_server import RedisKind, RedisServer
 from tests.conftest import missing, wait_for
-from vedette import keys
+from vedette import SystemClock, keys
 from vedette.errors import FencedError, SettingsError, StateError, UnavailableError
 from vedette.settings import RedisSettings
 
@@ -78,7 +81,7 @@ def single(kind: RedisKind, directory: Path) -> Iterator[RedisServer]:
         server.stop()
 
 
-@pytest.fixture(scope="module", params=["embedded", "system", "cluster"])
+@pytest.fixture(scope="module", params=["embedded", "system", "cluster", "sentinel"])
 def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of each kind of Redis in turn."""
     directory = tmp_path_factory.mktemp(request.param)
@@ -86,6 +89,8 @@ def url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         try:
             if request.param == "cluster":
                 address = "redis+cluster://" + stack.enter_context(cluster(directory))[1].address
+            elif request.param == "sentinel":
+                address = stack.enter_context(RedisPair(directory, "system")).url
             else:
                 address = stack.enter_context(single(request.param, directory)).url
         except UnavailableError as error:
@@ -203,6 +208,7 @@ def test_a_redis_that_forgot_the_script_learns_it_again(store: RedisStore) -> No
 
 _WRITER = """
 import sys
+from bench.faults.redis_pair import RedisPair
 from features.store import RedisStore
 from vedette.settings import RedisSettings
 url, prefix, names = sys.argv[1], sys.argv[2], sys.argv[3:]
@@ -272,6 +278,21 @@ def test_a_redis_that_fills_up_during_a_commit_writes_all_or_nothing(store: Redi
     assert store.meta(0).get(POSITION) == (1 if written else None)
 
 
+def test_positions_are_read_of_every_partition(store: RedisStore) -> None:
+    """What an aligned replay asks for: the watermark of a topic by partition, 0 before the first message."""
+    store.commit(2, store.claim(2).epoch, {}, {POSITION: 7})
+    assert store.positions("transactions", [0, 2]) == {0: 0, 2: 7}
+
+
+def test_doctor_understands_every_kind_of_redis(settings: RedisSettings) -> None:
+    """A Redis set up as it should be has no problem, on whatever nodes it is."""
+    client = connect(settings)
+    found = redis_checks(client, SystemClock())
+    client.close()
+    assert [check for check in found if not check.ok] == []
+    assert len(found) == 5
+
+
 def test_ping(store: RedisStore) -> None:
     """A Redis that answers raises nothing, one that is not there is unavailable."""
     store.ping()
@@ -319,6 +340,40 @@ def test_a_redis_that_goes_and_comes_back(kind: str, tmp_path: Path, topic_prefi
             wait_for(server.whole)
         store.commit(0, epoch, {name(store, 0, "b"): b"y"}, {POSITION: 2}, after=(POSITION, 1))
         assert store.load([name(store, 0, "a"), name(store, 0, "b")]) == [b"x", b"y"]
+
+
+def test_a_failover_is_followed(tmp_path: Path, topic_prefix: str) -> None:
+    """When the master dies, the store goes on where it stood with the replica that the Sentinel has promoted."""
+    with RedisPair(tmp_path, "system") as pair:
+        store = RedisStore(RedisSettings(url=pair.url, prefix=topic_prefix))
+        epoch = store.claim(0).epoch
+        store.commit(0, epoch, {name(store, 0, "a"): b"x"}, {POSITION: 1})
+        store._client.wait(1, 10_000)
+        pair.master.kill()
+        with pytest.raises(UnavailableError, match="Redis: "):
+            store.load([name(store, 0, "a")])
+        wait_for(lambda: pair.promoted)
+        wait_for(lambda: answers(store))
+        store.commit(0, epoch, {name(store, 0, "b"): b"y"}, {POSITION: 2}, after=(POSITION, 1))
+        assert store.load([name(store, 0, "a"), name(store, 0, "b")]) == [b"x", b"y"]
+        store.close()
+
+
+def answers(store: RedisStore) -> bool:
+    """Whether Redis can be reached."""
+    try:
+        store.ping()
+    except UnavailableError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("url", ["redis+sentinel://localhost:1", "redis+sentinel://:secret@localhost/vedette"])
+def test_a_sentinel_url_names_its_service_and_no_password(url: str) -> None:
+    """What is missing or does not belong into the URL is said, and no secret is repeated."""
+    with pytest.raises(SettingsError, match=r"host:port/service, without a password") as error:
+        RedisStore(RedisSettings(url=url))
+    assert "secret" not in str(error.value)
 
 
 def test_a_cluster_that_is_not_there() -> None:

@@ -5,6 +5,7 @@ import pytest
 import redis
 from confluent_kafka import Producer
 
+from features.redis_client import connect
 from stack.doctor import Check, checks, examine
 from stack.local import LocalStack
 from stack.process import free_ports
@@ -44,7 +45,7 @@ def problems(found: list[Check]) -> dict[str, str]:
 
 def test_a_good_stack_has_no_problem(settings: Settings) -> None:
     """With topics applied, everything about broker, Redis and clocks is found in order."""
-    found = checks(settings, SystemClock())
+    found = checks(settings, SystemClock(), connect)
     assert problems(found) == {}
     assert [check.name for check in found] == [
         "broker",
@@ -60,7 +61,7 @@ def test_a_good_stack_has_no_problem(settings: Settings) -> None:
 
 def test_a_missing_topic_is_found(any_stack: LocalStack, topic_prefix: str, settings_for: SettingsFor) -> None:
     """Where topics are missing, that is the only problem, and the remedy names the command."""
-    found = checks(settings_for(any_stack, topic_prefix), SystemClock())
+    found = checks(settings_for(any_stack, topic_prefix), SystemClock(), connect)
     assert list(problems(found)) == ["topics"]
     (check,) = (check for check in found if not check.ok)
     assert f"{topic_prefix}transactions: is missing" in check.detail
@@ -70,28 +71,28 @@ def test_a_missing_topic_is_found(any_stack: LocalStack, topic_prefix: str, sett
 def test_a_redis_that_is_away_is_found(settings: Settings) -> None:
     """A Redis that does not answer is one problem with a remedy, not several."""
     away = RedisSettings(url=f"redis://127.0.0.1:{free_ports(1)[0]}/0", timeout_s=1)
-    found = checks(msgspec.structs.replace(settings, redis=away), SystemClock())
+    found = checks(msgspec.structs.replace(settings, redis=away), SystemClock(), connect)
     assert list(problems(found)) == ["redis"]
 
 
 def test_a_broker_that_is_away_is_found(settings: Settings) -> None:
     """A broker that does not answer is one problem with a remedy, not several."""
     away = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_ports(1)[0]}")
-    found = checks(msgspec.structs.replace(settings, kafka=away), SystemClock())
+    found = checks(msgspec.structs.replace(settings, kafka=away), SystemClock(), connect)
     assert list(problems(found)) == ["broker"]
 
 
 def test_a_password_is_never_shown(settings: Settings) -> None:
     """The finding about a Redis that is away does not repeat the password of its URL."""
     away = RedisSettings(url=f"redis://:hunter2@127.0.0.1:{free_ports(1)[0]}/0", timeout_s=1)
-    found = checks(msgspec.structs.replace(settings, redis=away), SystemClock())
+    found = checks(msgspec.structs.replace(settings, redis=away), SystemClock(), connect)
     assert "hunter2" not in msgspec.json.encode(found).decode()
 
 
 @pytest.mark.parametrize(("shift_ms", "words"), [(60_000, "ahead of"), (-60_000, "behind")])
 def test_a_wrong_clock_is_found(settings: Settings, shift_ms: int, words: str) -> None:
     """A clock a minute off is told with its direction."""
-    assert words in problems(checks(settings, ShiftedClock(shift_ms)))["clock against redis"]
+    assert words in problems(checks(settings, ShiftedClock(shift_ms), connect))["clock against redis"]
 
 
 def test_a_message_from_the_future_is_found(settings: Settings) -> None:
@@ -100,7 +101,7 @@ def test_a_message_from_the_future_is_found(settings: Settings) -> None:
     name = settings.topics.prefix + Name.TRANSACTIONS
     producer.produce(name, b"{}", timestamp=SystemClock().now_ms() + HOUR // 2)
     assert producer.flush(20) == 0
-    assert name in problems(checks(settings, SystemClock()))["clock against messages"]
+    assert name in problems(checks(settings, SystemClock(), connect))["clock against messages"]
 
 
 def test_a_forgetful_redis_is_found(
@@ -115,7 +116,9 @@ def test_a_forgetful_redis_is_found(
         with redis.Redis.from_url(server.url) as client:
             client.config_set("appendonly", "no")
             client.config_set("maxmemory-policy", "allkeys-lru")
-        found = problems(checks(msgspec.structs.replace(settings, redis=RedisSettings(url=server.url)), SystemClock()))
+        found = problems(
+            checks(msgspec.structs.replace(settings, redis=RedisSettings(url=server.url)), SystemClock(), connect)
+        )
     finally:
         server.stop()
     assert list(found) == ["redis persistence", "redis eviction"]
@@ -124,7 +127,7 @@ def test_a_forgetful_redis_is_found(
 def test_a_bad_redis_address_is_found(settings: Settings) -> None:
     """A URL that is none is a finding, not a crash."""
     wrong = msgspec.structs.replace(settings, redis=RedisSettings(url="localhost:6379"))
-    assert "url" in problems(checks(wrong, SystemClock()))["redis"]
+    assert "url" in problems(checks(wrong, SystemClock(), connect))["redis"]
 
 
 def test_an_error_becomes_a_finding_with_its_remedy() -> None:
