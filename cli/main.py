@@ -14,6 +14,7 @@ from cli import (
     incidents,
     models,
     producers,
+    registry,
     stack,
     streams,
     vocabulary,
@@ -29,7 +30,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (vocabulary, producers, features, models, streams, whatif, alerts, incidents, audit, stack, bench, demo):
+for room in (
+    vocabulary,
+    producers,
+    features,
+    models,
+    registry,
+    streams,
+    whatif,
+    alerts,
+    incidents,
+    audit,
+    stack,
+    bench,
+    demo,
+):
     room.register(app)
 
 

@@ -14,7 +14,10 @@ from features.engine import PAYMENT, advance_accounts, advance_merchants, query_
 from vedette.clock import DAY
 from vedette.errors import InputError
 
-_CARRIED = ("transaction_id", "account_id", "event_time", "amount", "fraud", "labelled_at", "scenario")
+_CARRIED = (
+    "transaction_id", "account_id", "event_time", "amount", "fraud", "labelled_at", "scenario", "channel", "country",
+    "account_type",
+)  # fmt: skip
 
 
 @dataclass

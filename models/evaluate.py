@@ -8,16 +8,18 @@ import numpy as np
 from models.frame import Frame
 from models.metrics import Metrics, measure
 from models.protocol import Protocol, folds
+from models.segments import Segment, segments
 from models.train import TrainingConfig, train
 
 
 class FoldResult(msgspec.Struct, frozen=True, kw_only=True):
-    """One fold: where it lies in time (milliseconds UTC) and the figures of its test."""
+    """One fold: where it lies in time (milliseconds UTC), the figures of its test, and of parts of its test."""
 
     training_start: int
     test_start: int
     training_rows: int
     test: Metrics
+    segments: list[Segment] = []
 
 
 def evaluate(frame: Frame, protocol: Protocol, config: TrainingConfig) -> Iterator[FoldResult]:
@@ -31,16 +33,14 @@ def evaluate(frame: Frame, protocol: Protocol, config: TrainingConfig) -> Iterat
     for fold in folds(frame, protocol):
         model = train(frame.take(fold.training), config)
         test = frame.take(fold.test)
+        score = model.predict(test.matrix)
+        threshold = model.thresholds.lowest_cost
         yield FoldResult(
             training_start=fold.training_start,
             test_start=fold.test_start,
             training_rows=len(fold.training),
-            test=measure(
-                test,
-                model.predict(test.matrix),
-                threshold=model.thresholds.lowest_cost,
-                contact_cost=config.contact_cost,
-            ),
+            test=measure(test, score, threshold=threshold, contact_cost=config.contact_cost),
+            segments=segments(test, score, threshold),
         )
 
 

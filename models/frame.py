@@ -1,7 +1,7 @@
 """What models learn from: arrays of one row per transaction, in the order of event time."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +11,9 @@ from vedette.errors import InputError
 
 EXTRA = "extra."
 """Columns that came with the file and are no features of the catalogue."""
+
+GROUPS = ("channel", "country", "account_type")
+"""Columns that no model sees, by which its figures are told apart."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Frame:
         amount: int64 [n], minor units.
         fraud: bool [n], the truth.
         labelled_at: int64 [n], milliseconds UTC, when the truth became known.
+        groups: Those of GROUPS that are known, text [n].
     """
 
     names: tuple[str, ...]
@@ -34,6 +38,7 @@ class Frame:
     amount: NDArray[np.int64]
     fraud: NDArray[np.bool_]
     labelled_at: NDArray[np.int64]
+    groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.event_time)
@@ -48,6 +53,7 @@ class Frame:
             amount=self.amount[rows],
             fraud=self.fraud[rows],
             labelled_at=self.labelled_at[rows],
+            groups={name: values[rows] for name, values in self.groups.items()},
         )
 
 
@@ -74,7 +80,8 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         for column, name in enumerate(names):
             matrix[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
         matrices.append(matrix)
-        kept.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at"]))
+        known = [name for name in GROUPS if name in batch.schema.names]
+        kept.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at", *known]))
     if not names:
         raise InputError("there are no transactions to learn from", remedy="check the file and the time span")
     table = pa.Table.from_batches(kept).combine_chunks()
@@ -97,4 +104,9 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         fraud=table["fraud"].to_numpy().astype(np.bool_),
         # Without a date a label counts from the end of the delay on: models.protocol.known_from.
         labelled_at=table["labelled_at"].fill_null(0).to_numpy().astype(np.int64),
+        groups={
+            name.replace("_", " "): table[name].fill_null("unknown").to_numpy().astype(np.str_)
+            for name in GROUPS
+            if name in table.schema.names and table[name].null_count < len(table)
+        },
     )

@@ -121,6 +121,19 @@ class IncidentSettings(Section, frozen=True):
     database_password: Annotated[Secret | None, Meta(description="PostgreSQL's password")] = None
 
 
+class RegistrySettings(Section, frozen=True):
+    """`[registry]`: where models are kept, with their versions and who approved them."""
+
+    url: Annotated[str, Meta(description="MLflow: a database (sqlite:///FILE) or a tracking server (https://…)")] = (
+        "sqlite:///var/registry.sqlite"
+    )
+    artifacts: Annotated[str, Meta(description="where a registry in a database keeps the model folders")] = (
+        "var/registry"
+    )
+    model: Annotated[str, Meta(description="registered model of this deployment")] = "vedette"
+    served: Annotated[str, Meta(description="where this machine keeps copies of the versions it uses")] = "var/served"
+
+
 class NotifySettings(Section, frozen=True):
     """`[notify]`: alerts to the fraud team."""
 
@@ -160,6 +173,7 @@ class Settings(Section, frozen=True):
     redis: RedisSettings = RedisSettings()
     worker: WorkerSettings = WorkerSettings()
     incidents: IncidentSettings = IncidentSettings()
+    registry: RegistrySettings = RegistrySettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
 
