@@ -8,6 +8,7 @@ from rich.console import Console
 from cli import (
     alerts,
     audit,
+    backfill,
     bench,
     demo,
     features,
@@ -34,6 +35,7 @@ for room in (
     vocabulary,
     producers,
     features,
+    backfill,
     models,
     registry,
     streams,

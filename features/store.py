@@ -1,7 +1,9 @@
 """Feature state in Redis: blobs, watermarks and the epoch that says who may write."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +17,8 @@ from vedette.settings import RedisSettings
 
 _COMMIT = (Path(__file__).parent / "commit.lua").read_text(encoding="utf-8")
 _MGET_KEYS = 5000
+_SCAN_KEYS = 1000
+_GLOB = re.compile(r"[*?\[\]\\]")
 
 After = tuple[str, int | None] | None
 """A watermark's field and the value it must have (None: not yet there)."""
@@ -33,7 +37,11 @@ class StateStore(Protocol):
     """Where state lives between batches."""
 
     def claim(self, partition: int) -> Claim:
-        """Take over a partition: whoever claimed it before can no longer write."""
+        """Take over a partition: whoever claimed it before can no longer write.
+
+        Raises:
+            StateError: History is being loaded into it, or was not loaded to the end.
+        """
         ...
 
     def load(self, names: Sequence[str]) -> list[bytes | None]:
@@ -85,7 +93,25 @@ class RedisStore:
             # Only the new epoch's owner can write from here on, so what is read next is where the state stands.
             fields = self._client.hgetall(name)
         meta = {field.decode(): int(value) for field, value in fields.items() if field != keys.EPOCH.encode()}
+        if meta.pop(keys.LOADING, 0):
+            raise StateError(
+                f"history is only partly loaded into partition {partition} under {self.prefix!r}",
+                remedy="let `vedette backfill --load --overwrite` load it to the end",
+            )
         return Claim(epoch, meta)
+
+    def clear(self, partitions: int) -> None:
+        """Forget all state and all watermarks under the prefix; whoever had claimed a partition can no longer write."""
+        metas = [keys.meta(self.prefix, partition) for partition in range(partitions)]
+        everything = _GLOB.sub(r"\\\g<0>", self.prefix) + "{*}*"
+        with reachable():
+            for name in metas:
+                self._client.hincrby(name, keys.EPOCH, 1)
+                if fields := set(self._client.hkeys(name)) - {keys.EPOCH.encode()}:
+                    self._client.hdel(name, *fields)
+            found = (name for name in self._client.scan_iter(everything, _SCAN_KEYS) if name.decode() not in metas)
+            while names := list(islice(found, _SCAN_KEYS)):
+                self._client.unlink(*names)
 
     def meta(self, partition: int) -> dict[str, int]:
         """Watermarks of a partition, without claiming it."""

@@ -2,12 +2,14 @@
 
 Of partition 3 with prefix `vedette:` —
 `vedette:{3}meta` is a hash: `epoch` (who may write), `pos:<topic>` (next offset to apply, the watermark),
-`time` (latest event time applied), `src:<topic>:<partition>` (next offset of that source whose activity is applied);
+`time` (latest event time applied), `src:<topic>:<partition>` (next offset of that source whose activity is applied),
+`loading` (1 while history is being loaded, and after that failed: no worker may start on half of it);
 `vedette:{3}a:<account_id>` and `vedette:{3}m:<merchant hash>` are state blobs.
 """
 
 EPOCH = "epoch"
 TIME = "time"
+LOADING = "loading"
 
 
 def meta(prefix: str, partition: int) -> str:

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 
+import msgspec
 import pyarrow as pa
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
 
 from features import Backfill, RedisStore
 from features.hashing import hash_strings
-from features.load import Loaded, load_state, partition_of
+from features.load import Loaded, load_state, partition_of, refuse_beside_workers
 from stack.local import LocalStack
 from stack.topics import apply
+from tests.conftest import wait_for
 from vedette import Settings, keys
-from vedette.errors import StateError
+from vedette.errors import FencedError, StateError, UnavailableError
 from vedette.topics import Name
 
 SettingsFor = Callable[[LocalStack, str], Settings]
@@ -87,3 +89,69 @@ def test_a_store_in_use_is_left_alone(settings: Settings, state: Backfill) -> No
     store.commit(1, claim.epoch, {}, {"pos:transactions": 5})
     assert [store.meta(partition) for partition in (0, 2, 3)] == [{}, {}, {}]
     store.close()
+
+
+def test_overwriting_forgets_all_that_was_there(settings: Settings, state: Backfill) -> None:
+    """With overwrite the state and watermarks of the past are gone, other prefixes untouched, old owners fenced."""
+    store = RedisStore(settings.redis)
+    other = RedisStore(msgspec.structs.replace(settings.redis, prefix=f"{settings.redis.prefix}*other:"))
+    partitions, prefix = settings.topics.partitions, settings.redis.prefix
+    stale, kept = f"{keys.account(prefix, 1)}stale", f"{keys.account(other.prefix, 1)}kept"
+    claim = store.claim(1)
+    store.commit(1, claim.epoch, {stale: b"old"}, {"pos:transactions": 5})
+    other.commit(1, other.claim(1).epoch, {kept: b"state"}, {})
+    load_state(state, store, partitions, overwrite=True)
+    assert store.load([stale]) == [None]
+    assert store.claim(1).meta == {}
+    assert other.load([kept]) == [b"state"]
+    other.clear(partitions)
+    assert other.load([kept]) == [None]
+    account = f"{keys.account(prefix, partition_of('c1', partitions))}c1"
+    assert store.load([account]) == [state.accounts["c1"]]
+    with pytest.raises(FencedError):
+        store.commit(1, claim.epoch, {stale: b"old"}, {})
+    store.close()
+    other.close()
+
+
+def test_workers_begin_where_they_are_told(settings: Settings, state: Backfill) -> None:
+    """The positions given become the watermarks from which workers read."""
+    store = RedisStore(settings.redis)
+    partitions = settings.topics.partitions
+    load_state(state, store, partitions, positions={Name.LABELS: dict.fromkeys(range(partitions), 7)})
+    assert store.claim(0).meta == {"pos:labels": 7}
+    store.close()
+
+
+def test_no_worker_starts_on_half_of_the_history(settings: Settings, state: Backfill) -> None:
+    """Until everything is written no partition can be claimed, which is said with the remedy."""
+    store = RedisStore(settings.redis)
+
+    class Cut(Exception):  # noqa: N818 — what a power cut is to the process
+        pass
+
+    def cut(_: int) -> None:
+        raise Cut
+
+    with pytest.raises(Cut):
+        load_state(state, store, settings.topics.partitions, on_progress=cut)
+    with pytest.raises(StateError, match=r"only partly loaded into partition 2.*--overwrite"):
+        store.claim(2)
+    load_state(state, store, settings.topics.partitions, overwrite=True)
+    assert store.claim(2).meta == {}
+    store.close()
+
+
+def test_running_workers_are_noticed(settings: Settings) -> None:
+    """Nothing is loaded beside a member of the workers' group, nor where the broker cannot tell."""
+    apply(settings)
+    refuse_beside_workers(settings)
+    member = Consumer({**settings.kafka.client_config(), "group.id": settings.worker.group})
+    member.subscribe([settings.topics.prefix + Name.TRANSACTIONS])
+    wait_for(lambda: member.poll(0.1) is not None or bool(member.assignment()))
+    with pytest.raises(StateError, match="1 workers are running"):
+        refuse_beside_workers(settings)
+    member.close()
+    nowhere = msgspec.structs.replace(settings.kafka, bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(UnavailableError, match="does not tell whether a worker runs"):
+        refuse_beside_workers(msgspec.structs.replace(settings, kafka=nowhere))

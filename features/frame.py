@@ -1,0 +1,39 @@
+"""The training frame as a Parquet file: one row per transaction in order of event time, features as float64."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from features.catalogue import catalogue_hash
+from vedette.errors import InputError
+
+HASH = b"features_hash"
+"""Key of the file's metadata: the hash of the catalogue whose features it has."""
+
+
+def write_frame(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
+    """Write what features.backfill gives, whole or not at all, and return how many rows it has.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    part = path.with_name(path.name + ".part")
+    writer: pq.ParquetWriter | None = None
+    rows = 0
+    try:
+        for batch in batches:
+            if writer is None:
+                schema = batch.schema.with_metadata({HASH: catalogue_hash().encode()})
+                writer = pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["account_id"])
+            writer.write_batch(batch)
+            rows += len(batch)
+        if writer:
+            writer.close()
+            part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return rows
