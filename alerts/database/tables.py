@@ -190,3 +190,17 @@ facts = Table(
     Column("name", String(32), primary_key=True),
     Column("value", String(64), nullable=False),
 )
+
+# Who may call the institution's API; of the secret only a keyed hash is kept.
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", String(16), primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("scopes", String(512), nullable=False),  # separated by spaces
+    Column("hash", String(128), nullable=False),  # see alerts.mfa.keyring
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("revoked_at", BigInteger),
+)

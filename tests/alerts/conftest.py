@@ -1,6 +1,8 @@
-"""What tests of notification share: a clock set by hand, alerts, a ledger, and both channels with a real server."""
+"""What tests of alerts share: a clock set by hand, alerts, a ledger, channels and databases with a real server."""
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -8,7 +10,10 @@ from typing import Any, Protocol
 
 import pytest
 import structlog
+from sqlalchemy import Engine
 
+from alerts.database import open_database
+from alerts.database.tables import metadata
 from alerts.notify.channel import Channel
 from alerts.notify.courier import Courier
 from alerts.notify.email import EmailChannel
@@ -17,9 +22,13 @@ from alerts.notify.message import ChannelName, Message, Renderer
 from alerts.notify.sender import RetryPolicy
 from alerts.notify.sms import SmsChannel
 from stack.mail import MailSink
+from stack.postgres import PostgresServer
+from stack.process import free_ports
 from stack.sms import BROKEN_BUT_KEPT, INVALID_TO, TOO_MANY, SmsSink
+from tests.conftest import missing
+from vedette.errors import UnavailableError
 from vedette.events import Alert
-from vedette.settings import Secret
+from vedette.settings import IncidentSettings, Secret
 
 SENDER = "vedette@bank.example"
 ADDRESS = "fraud.desk@bank.example"
@@ -250,3 +259,43 @@ def deliver(ledger: Ledger, dial: Dial) -> Callable[[Courier], None]:
         pytest.fail("the courier never came to an end")
 
     return lambda courier: asyncio.run(work(courier))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL, started once; its folder is one that the server's own user can reach."""
+    directory = Path(tempfile.mkdtemp(prefix="vedette-postgres-"))
+    directory.chmod(0o755)
+    server = PostgresServer(directory / "server", free_ports(1)[0])
+    try:
+        server.start()
+    except UnavailableError as error:
+        missing(error)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> IncidentSettings:
+    """The settings of an empty database."""
+    if request.param == "sqlite":
+        return IncidentSettings(database=f"sqlite:///{tmp_path / 'alerts.sqlite'}")
+    server: PostgresServer = request.getfixturevalue("postgres")
+    settings = IncidentSettings(database=server.url)
+    engine = open_database(settings)
+    with engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            connection.execute(table.delete())
+    engine.dispose()
+    return settings
+
+
+@pytest.fixture
+def engine(database: IncidentSettings) -> Iterator[Engine]:
+    """An open database without rows."""
+    opened = open_database(database)
+    yield opened
+    opened.dispose()
