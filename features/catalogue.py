@@ -46,7 +46,7 @@ class Feature(msgspec.Struct, frozen=True, kw_only=True):
     unit: str
     sources: tuple[str, ...]
     reason: str
-    """How a reason reads, a str.format template over `value`."""
+    """How a reason reads, a str.format template over `value` and, where that is in seconds, `span` in words."""
     window: str = ""
     sensitivity: Sensitivity = "behaviour"
     version: int = 1
@@ -190,7 +190,7 @@ CATALOGUE: tuple[Feature, ...] = (
         "time since the account's previous payment",
         "seconds",
         "account_id event_time",
-        "{value:,.0f} seconds after the previous payment",
+        "{span} after the previous payment",
         missing="NaN without an earlier payment within 30 days",
     ),
     _one(

@@ -23,7 +23,7 @@ FORMAT = 1
 File = TypeVar("File", bound=msgspec.Struct)
 
 BOOSTER, CONTRACT, BASELINE = "model.txt", "contract.json", "baseline.json"
-LEVELS = tuple(level / 20 for level in range(21))
+LEVELS = tuple(level / 100 for level in range(101))
 """Which quantiles the baseline keeps."""
 
 

@@ -37,7 +37,7 @@ def test_every_reason_reads_with_any_value() -> None:
     """A reason's template takes any number and leaves no brace behind."""
     for feature in CATALOGUE:
         for value in (0.0, 1.5, -2e9, math.inf):
-            assert not set("{}") & set(feature.reason.format(value=value)), feature.name
+            assert not set("{}") & set(feature.reason.format(value=value, span="8 hours")), feature.name
 
 
 def test_only_features_that_say_so_are_missing() -> None:
