@@ -22,6 +22,8 @@ Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
 Channel = Literal["pos", "ecom", "atm", "transfer", "phone"]
 Action = Literal["approve", "challenge", "review", "decline"]
 ChallengeStatus = Literal["issued", "approved", "denied", "expired", "blocked"]
+CallOutcome = Literal["verified", "denied", "blocked", "expired", "cancelled"]
+Direction = Literal["bank", "customer"]
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
@@ -133,7 +135,22 @@ class Challenge(Event, frozen=True, omit_defaults=False):
     settled_at: Time | None = None
 
 
-EVENTS: tuple[type[Event], ...] = (Transaction, Label, Decision, Alert, Challenge)
+class CallCheck(Event, frozen=True, omit_defaults=False):
+    """How it ended when bank and customer proved to each other on the phone who they are."""
+
+    call_id: str
+    account_id: str
+    direction: Annotated[Direction, Meta(description="who called whom: the bank the customer, or the reverse")]
+    status: Annotated[
+        CallOutcome, Meta(description="verified: both have proven it; denied: the customer heard another code")
+    ]
+    representative: Annotated[str, Meta(description="id of their credential; empty if nobody took the call")]
+    attempts: Annotated[int, Meta(ge=0, description="wrong codes typed in")]
+    started_at: Time
+    settled_at: Time
+
+
+EVENTS: tuple[type[Event], ...] = (Transaction, Label, Decision, Alert, Challenge, CallCheck)
 
 
 def json_schema(event: type[Event]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class Name(StrEnum):
     FEATURES = "features"
     ALERTS = "alerts"
     CHALLENGES = "challenges"
+    CALLS = "calls"
     CONTROL = "control"
 
 
@@ -50,6 +51,7 @@ _PARTITIONED = (
     (Name.FEATURES, "none", "Arrow record batch", 90, "all features and scores, one record batch per batch"),
     (Name.ALERTS, "account_id", "Alert", 90, "flagged transactions"),
     (Name.CHALLENGES, "account_id", "Challenge", 400, "questions to customers and their outcome"),
+    (Name.CALLS, "account_id", "CallCheck", 400, "how call checks with customers ended"),
 )
 
 

@@ -41,7 +41,14 @@ def test_schemas_are_written_as_files(tmp_path: Path) -> None:
     done = vedette("schema", "--output", "schemas", cwd=tmp_path)
     assert done.returncode == 0
     files = sorted((tmp_path / "schemas").glob("*.schema.json"))
-    assert [file.name.split(".")[0] for file in files] == ["alert", "challenge", "decision", "label", "transaction"]
+    assert [file.name.split(".")[0] for file in files] == [
+        "alert",
+        "callcheck",
+        "challenge",
+        "decision",
+        "label",
+        "transaction",
+    ]
     assert all(json.loads(file.read_text(encoding="utf-8"))["properties"] for file in files)
 
 

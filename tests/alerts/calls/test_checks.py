@@ -1,0 +1,286 @@
+import re
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from alerts.audit import show, verify
+from alerts.mfa.calls.checks import PER_ACCOUNT, BusyError, Checks
+from alerts.mfa.calls.engine import ATTEMPTS, LIFETIME, Call, CustomerView, code, event_of
+from alerts.mfa.keyring import Keyring, new_key
+from tests.alerts.conftest import Dial
+from vedette.clock import HOUR
+from vedette.settings import AuditSettings
+
+ANN, BOB = "ann", "bob"
+ACCOUNT = "DE0212030000000020205155"
+
+
+def heard(checks: Checks) -> tuple[Call, str]:
+    """A check whose customer has heard code A, and code B."""
+    call = checks.hear(checks.start(ACCOUNT, ANN).call_id)
+    assert call is not None
+    return call, checks.customer_view(call).code_b
+
+
+def ended(checks: Checks, call: Call) -> str:
+    """The status of a check."""
+    found = checks.get(call.call_id)
+    assert found is not None
+    return found.status
+
+
+def test_both_sides_prove_who_they_are(checks: Checks, dial: Dial) -> None:
+    """Both screens show the same A, then the customer's alone shows B, and B typed in at the desk verifies."""
+    call = checks.start(ACCOUNT, ANN)
+    desk, customer = checks.desk_view(call, ANN), checks.customer_view(call)
+    assert desk.code_a == customer.code_a
+    assert re.fullmatch("[0-9]{8}", desk.code_a)
+    assert customer.code_b == ""
+    call, code_b = heard(checks)
+    assert re.fullmatch("[0-9]{8}", code_b)
+    assert code_b != desk.code_a
+    dial.now += 1000
+    settled = checks.judge(call.call_id, ANN, f" {code_b[:4]} {code_b[4:]} ")
+    assert settled is not None
+    assert (settled.status, settled.settled_at) == ("verified", dial.now)
+    event = event_of(settled)
+    assert (event.status, event.account_id, event.representative, event.attempts) == ("verified", ACCOUNT, ANN, 0)
+
+
+def test_codes_belong_to_their_call(checks: Checks, keys: Keyring, dial: Dial) -> None:
+    """No two checks have the same codes, nor another account's, direction's or key's; a later check voids a code."""
+    call, code_b = heard(checks)
+    checks.cancel(call.call_id, ANN)
+    dial.now += 1
+    later, later_b = heard(checks)
+    assert later_b != code_b
+    wrong = checks.judge(later.call_id, ANN, code_b)
+    assert wrong is not None
+    assert (wrong.status, wrong.attempts) == ("heard", 1)
+    seen = {code(c, side, k) for c in (call, later) for side in ("a", "b") for k in (keys,)}  # type: ignore[arg-type]
+    assert len(seen) == 4
+    assert code(call, "b", Keyring(new_key("k2", lambda n: b"2" * n))) == ""
+
+
+def test_a_new_key_leaves_running_checks_alone(checks: Checks, keys: Keyring) -> None:
+    """While a key is replaced the codes of a check under way stay as they were."""
+    call, code_b = heard(checks)
+    before = new_key("old", lambda n: b"o" * n)
+    old = Keyring(before)
+    started = Call(call_id="0x", account_id="a", direction="bank", key="old", started_at=0, expires_at=1)
+    rotated = Keyring(f"{new_key('new', lambda n: b'n' * n)} {before}")
+    assert code(started, "b", old) == code(started, "b", rotated) != ""
+    assert code(call, "b", keys) == code_b
+
+
+def test_nothing_is_judged_before_the_customer_has_heard(checks: Checks, keys: Keyring) -> None:
+    """Before the customer has heard A, even the right B is neither right nor an attempt."""
+    call = checks.start(ACCOUNT, ANN)
+    after = checks.judge(call.call_id, ANN, code(call, "b", keys))
+    assert after == call
+
+
+def test_the_third_wrong_code_blocks(checks: Checks) -> None:
+    """Wrong codes are counted on both screens; after the third not even the right one helps."""
+    call, code_b = heard(checks)
+    for left in range(ATTEMPTS - 1, 0, -1):
+        after = checks.judge(call.call_id, ANN, "00000000")
+        assert after is not None
+        assert checks.desk_view(after, ANN).attempts_left == checks.customer_view(after).attempts_left == left
+    checks.judge(call.call_id, ANN, "00000000")
+    checks.judge(call.call_id, ANN, code_b)
+    assert ended(checks, call) == "blocked"
+
+
+def test_a_check_lasts_two_minutes(checks: Checks, dial: Dial) -> None:
+    """After two minutes no step does anything, both sides see that it has expired, and the sweep writes it down."""
+    call, code_b = heard(checks)
+    dial.now += LIFETIME - 1
+    assert checks.sweep() == 0
+    assert checks.desk_view(call, ANN).seconds_left == 1
+    dial.now += 1
+    for after in (
+        checks.judge(call.call_id, ANN, code_b),
+        checks.dispute(call.call_id),
+        checks.cancel(call.call_id, ANN),
+    ):
+        assert after == call
+    assert checks.desk_view(call, ANN).status == "expired"
+    customer = checks.customer_view(call)
+    assert (customer.status, customer.code_a, customer.code_b) == ("expired", "", "")
+    assert checks.sweep() == 1
+    assert ended(checks, call) == "expired"
+
+
+def test_the_customer_may_say_it_was_another_code(checks: Checks) -> None:
+    """A customer who heard another code, before or after they thought it right, ends the check as denied."""
+    first = checks.start(ACCOUNT, ANN)
+    checks.dispute(first.call_id)
+    assert ended(checks, first) == "denied"
+    second, code_b = heard(checks)
+    checks.dispute(second.call_id)
+    checks.judge(second.call_id, ANN, code_b)
+    assert ended(checks, second) == "denied"
+
+
+def test_a_customer_who_calls_begins_it(checks: Checks) -> None:
+    """A customer's check waits for a representative, who takes it and reads out A; nobody can hear A before that."""
+    call = checks.start_by_customer(ACCOUNT)
+    assert checks.start_by_customer(ACCOUNT) == call
+    assert checks.hear(call.call_id) == call
+    taken = checks.start(ACCOUNT, ANN)
+    assert (taken.call_id, taken.direction, taken.representative) == (call.call_id, "customer", ANN)
+    assert checks.desk_view(taken, ANN).code_a == checks.customer_view(taken).code_a != ""
+    with pytest.raises(BusyError, match="another representative"):
+        checks.start(ACCOUNT, BOB)
+    heard_, code_b = heard(checks)
+    checks.judge(heard_.call_id, ANN, code_b)
+    assert ended(checks, call) == "verified"
+
+
+def test_a_check_is_its_representatives_own(checks: Checks) -> None:
+    """Another representative sees no code, and can neither type one in nor end the check."""
+    call, code_b = heard(checks)
+    assert checks.desk_view(call, BOB).code_a == ""
+    assert checks.judge(call.call_id, BOB, code_b) == call
+    assert checks.cancel(call.call_id, BOB) == call
+    assert checks.start(ACCOUNT, ANN) == call
+
+
+def test_checks_of_an_account_are_limited(checks: Checks, dial: Dial) -> None:
+    """Nobody can guess on by starting check after check."""
+    dial.now -= dial.now % HOUR
+    for _ in range(PER_ACCOUNT.most):
+        checks.cancel(checks.start(ACCOUNT, ANN).call_id, ANN)
+    with pytest.raises(BusyError, match="too many"):
+        checks.start(ACCOUNT, ANN)
+    checks.start("another", ANN)
+    dial.now += HOUR
+    checks.start(ACCOUNT, ANN)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_parallel_codes_count_one_by_one(checks: Checks, right: bool) -> None:
+    """Of 50 right codes at once one verifies; of 50 wrong ones exactly three are judged."""
+    call, code_b = heard(checks)
+    barrier = threading.Barrier(50)
+    results: list[Call | None] = []
+
+    def type_in() -> None:
+        barrier.wait()
+        results.append(checks.judge(call.call_id, ANN, code_b if right else "x"))
+
+    threads = [threading.Thread(target=type_in) for _ in range(50)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 50
+    settled = checks.get(call.call_id)
+    assert settled is not None
+    assert (settled.status, settled.attempts) == (("verified", 0) if right else ("blocked", ATTEMPTS))
+
+
+def test_parallel_starts_make_one_check(checks: Checks) -> None:
+    """Of representatives and a customer who start at once one begins, and at most one representative has the check."""
+    barrier = threading.Barrier(12)
+    results: list[str] = []
+
+    def start(number: int) -> None:
+        barrier.wait()
+        try:
+            call = checks.start(ACCOUNT, f"r{number}") if number else checks.start_by_customer(ACCOUNT)
+        except BusyError:
+            results.append("busy")
+        else:
+            results.append(call.call_id)
+
+    threads = [threading.Thread(target=start, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    tally = Counter(results)
+    assert tally.pop("busy") == 10
+    assert list(tally.values()) == [2]
+
+
+def test_links_open_once(checks: Checks) -> None:
+    """A link of 192 bits leads to its account once, however many try at once, and to none after that."""
+    token = checks.new_link(ACCOUNT)
+    assert len(token) == 32
+    assert ACCOUNT not in token
+    barrier = threading.Barrier(20)
+    results: list[str | None] = []
+
+    def follow() -> None:
+        barrier.wait()
+        results.append(checks.follow(token))
+
+    threads = [threading.Thread(target=follow) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert Counter(results) == {None: 19, ACCOUNT: 1}
+    assert checks.follow("x" * 32) is None
+
+
+def test_what_is_not_there_is_none(checks: Checks) -> None:
+    """An id that was never given finds nothing, whatever it looks like."""
+    for call_id in ("", "zzz", "0aaaa", "é"):
+        assert checks.get(call_id) is None
+        assert checks.hear(call_id) is None
+    assert checks.of_account("nobody") is None
+
+
+def test_every_step_is_in_the_log_and_no_code(checks: Checks, audit_settings: AuditSettings, dial: Dial) -> None:
+    """All that happened to checks is recorded with who did it; codes and links are neither there nor in Redis."""
+    token = checks.new_link(ACCOUNT)
+    checks.follow(token)
+    checks.start_by_customer(ACCOUNT)
+    call = checks.start(ACCOUNT, ANN)
+    code_a = checks.desk_view(call, ANN).code_a
+    call, code_b = heard(checks)
+    checks.judge(call.call_id, ANN, "1234")
+    checks.judge(call.call_id, ANN, code_b)
+    checks.start(ACCOUNT, ANN)
+    dial.now += LIFETIME
+    checks.sweep()
+    assert [(r.event, r.actor) for r in show(audit_settings)] == [
+        ("call.link_made", "mfa"),
+        ("call.link_followed", "customer"),
+        ("call.started", "customer"),
+        ("call.taken", ANN),
+        ("call.heard", "customer"),
+        ("call.wrong", ANN),
+        ("call.verified", ANN),
+        ("call.started", ANN),
+        ("call.expired", "mfa"),
+    ]
+    assert verify(audit_settings).ok
+    kept = Path(audit_settings.path).read_text(encoding="utf-8")
+    client = checks.calls._client
+    for key in client.scan_iter(count=1000):
+        kept += key.decode() + str(client.dump(key)) + str(client.get(key) if client.type(key) == b"string" else "")
+    for secret in (token, code_a, code_b):
+        assert secret not in kept
+
+
+def test_no_code_is_for_the_wrong_side(checks: Checks) -> None:
+    """Whatever happens, the representative's view has no place for B, and the customer's has B only once A is heard."""
+    assert not [name for name in checks.desk_view(checks.start(ACCOUNT, ANN), ANN).__slots__ if "b" in name.split("_")]
+
+    def shown(view: CustomerView) -> tuple[bool, bool]:
+        return bool(view.code_a), bool(view.code_b)
+
+    call = checks.start(ACCOUNT, ANN)
+    assert shown(checks.customer_view(call)) == (True, False)
+    call, code_b = heard(checks)
+    assert shown(checks.customer_view(call)) == (True, True)
+    settled = checks.judge(call.call_id, ANN, code_b)
+    assert settled is not None
+    assert shown(checks.customer_view(settled)) == (False, False)
+    assert checks.desk_view(settled, ANN).code_a == ""
