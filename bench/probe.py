@@ -88,7 +88,7 @@ class Probe:
     def _read(self) -> None:
         identifier_of = msgspec.json.Decoder(_Identified).decode
         while not self._stop.is_set():
-            for message in self._consumer.consume(1_000, 0.05):
+            for message in self._consumer.consume(1, 0.05):
                 now = time.perf_counter()
                 if message.error():
                     continue

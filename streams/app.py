@@ -1,10 +1,12 @@
 """The Faust app: three agents that hand batches to the runner, and nothing else."""
 
 import asyncio
+import contextlib
 import os
 import ssl
 import tempfile
 import threading
+from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import faust
 from faust.serializers import codecs
 from mode.supervisors import CrashingSupervisor
 
-from streams.runner import Batch, Runner
+from streams.runner import Batch, Runner, Stopped
 from vedette.settings import KafkaSettings, Settings
 from vedette.topics import Name
 
@@ -69,17 +71,13 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         agent_supervisor=CrashingSupervisor,
     )
     app.vedette_runner = runner
-    app.vedette_batch_max = worker.batch_max
     app.vedette_topic_prefix = settings.topics.prefix
 
     async def hand_over(stream: Any) -> None:
         batch: Batch
-        async for batch in stream:
-            try:
-                await runner.submit(batch)
-            except Exception:
-                _end_in_time()
-                raise
+        with contextlib.suppress(Stopped):
+            async for batch in stream:
+                await _or_end(runner.submit(batch))
 
     for name in READ:
         topic = app.topic(settings.topics.prefix + name, key_serializer="as_is", value_serializer="as_is")
@@ -101,7 +99,22 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         runner.on_failure = lambda error: _crash(app, loop, error)
         await runner.beat()
 
+    @app.task
+    async def gather() -> None:
+        with contextlib.suppress(Stopped):
+            await _or_end(runner.gather())
+
     return app
+
+
+async def _or_end(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Stopped:
+        raise
+    except Exception:
+        _end_in_time()
+        raise
 
 
 def _crash(app: faust.App, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-_FAST = pa.ipc.IpcWriteOptions(compression="lz4")
+# The producer compresses; and Arrow's thread pool costs more than it saves on batches of this size.
+_PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)
 
 ACTIVITY = pa.schema(
     [
@@ -14,7 +15,8 @@ ACTIVITY = pa.schema(
         ("time", pa.int64()),  # event time of the payment, milliseconds
         ("tx", pa.int64()),  # hash of the transaction id
         ("label", pa.int8()),  # -1 payment, 1 confirmed fraud, 0 confirmed not
-        ("offset", pa.int64()),  # of the message it comes from, so that it is applied once
+        ("partition", pa.int32()),  # of the message it comes from
+        ("offset", pa.int64()),  # likewise: by these two it is applied once
     ]
 )
 
@@ -22,7 +24,7 @@ ACTIVITY = pa.schema(
 def write(batch: pa.RecordBatch) -> bytes:
     """One record batch as an Arrow IPC stream."""
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema, options=_FAST) as writer:
+    with pa.ipc.new_stream(sink, batch.schema, options=_PLAIN) as writer:
         writer.write_batch(batch)
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]
 
@@ -41,8 +43,12 @@ def read(message: bytes) -> pa.RecordBatch:
     return batch
 
 
-def read_activity(message: bytes) -> pa.RecordBatch:
+def read_activity(message: bytes, partitions: int) -> pa.RecordBatch:
     """The activity of one message.
+
+    Args:
+        message: An Arrow IPC stream.
+        partitions: How many there are.
 
     Raises:
         pyarrow.ArrowInvalid: The message holds something else.
@@ -50,6 +56,9 @@ def read_activity(message: bytes) -> pa.RecordBatch:
     batch = read(message)
     if not batch.schema.equals(ACTIVITY) or any(column.null_count for column in batch.columns):
         raise pa.ArrowInvalid("the columns are not those of activity")
+    source = batch.column("partition").to_numpy()
+    if len(batch) and not 0 <= source.min() <= source.max() < partitions:
+        raise pa.ArrowInvalid(f"its rows come from partitions {source.min()} to {source.max()}, of {partitions}")
     return batch
 
 
@@ -67,7 +76,7 @@ def feature_batch(
         names: Of the features.
         features: float64[n, len(names)].
         score: float64[n], calibrated probabilities.
-        about: Metadata: source, model, policy, hash of the catalogue.
+        about: Metadata: model, policy, hash of the catalogue.
     """
     by_column = np.ascontiguousarray(features.T)
     arrays = [*carried.columns, pa.array(score), *(pa.array(column) for column in by_column)]
@@ -82,9 +91,10 @@ def activity_by_partition(
     time: NDArray[np.int64],
     tx: NDArray[np.int64],
     label: NDArray[np.int8],
+    partition: NDArray[np.int32],
     offset: NDArray[np.int64],
     partitions: int,
-    source: tuple[str, int],
+    source: str,
 ) -> dict[int, bytes]:
     """Activity as one message per partition of the merchants; rows without a merchant are left out.
 
@@ -93,15 +103,16 @@ def activity_by_partition(
         time: int64[n].
         tx: int64[n].
         label: int8[n].
+        partition: int32[n], of the source messages.
         offset: int64[n], of the source messages.
         partitions: Of the activity topic.
-        source: Topic (without prefix) and partition that the offsets belong to.
+        source: Topic of the source messages, without prefix.
     """
     owner = np.where(merchant == 0, -1, (merchant % np.uint64(partitions)).astype(np.int64))
-    schema = ACTIVITY.with_metadata({"source": source[0], "partition": str(source[1])})
+    schema = ACTIVITY.with_metadata({"source": source})
     messages: dict[int, bytes] = {}
-    for partition in np.unique(owner[owner >= 0]).tolist():
-        mine = owner == partition
-        arrays = [pa.array(column[mine]) for column in (merchant, time, tx, label, offset)]
-        messages[partition] = write(pa.RecordBatch.from_arrays(arrays, schema=schema))
+    for number in np.unique(owner[owner >= 0]).tolist():
+        mine = owner == number
+        arrays = [pa.array(column[mine]) for column in (merchant, time, tx, label, partition, offset)]
+        messages[number] = write(pa.RecordBatch.from_arrays(arrays, schema=schema))
     return messages

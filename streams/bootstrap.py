@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 from pathlib import Path
 
 import faust
@@ -20,6 +21,7 @@ from streams.scoring import EVENT_COLUMNS, Judge
 from streams.warm import warm_up
 from vedette import Clock, Settings
 
+_SWITCH_S = 0.0005
 _log = structlog.get_logger("vedette.worker")
 
 
@@ -53,7 +55,6 @@ def run_worker(settings: Settings, clock: Clock) -> None:
         judge=judge,
         partitions=settings.topics.partitions,
         prefix=settings.redis.prefix,
-        batch_max=worker.batch_max,
         cache_accounts=worker.cache_accounts,
         max_future_ms=worker.max_future_s * 1000,
     )
@@ -62,6 +63,8 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     endpoint = Endpoint(metrics, worker.metrics_host, worker.metrics_port)
     _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **judge.about)
     runner.start_watchdog()
+    # A batch is computed while the loop turns and others finish: none of them should wait long for its turn.
+    sys.setswitchinterval(_SWITCH_S)
     # What is here now stays; batches come and go without cycles, so the collector need not look at each.
     gc.freeze()
     gc.set_threshold(100_000, 50, 50)

@@ -39,6 +39,10 @@ class Record(Protocol):
         """Its content."""
 
     @property
+    def partition(self) -> int:
+        """Of the topic it was read from."""
+
+    @property
     def offset(self) -> int:
         """Where it stands in its partition."""
 

@@ -1,44 +1,45 @@
-"""A partition that this worker owns: its claim, its watermarks, and the states it holds in memory."""
+"""The partitions that a worker owns: their claims and watermarks, and the states it holds in memory."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import TypeVar
+import collections
+from collections.abc import Callable, Mapping, Sequence
 
 from features.store import Claim, StateStore
 from vedette import keys
 
-_Key = TypeVar("_Key", bound=Hashable)
+HELD = 3
+"""Batches that may be computed and not yet written: their states are nowhere else but in memory."""
 
 
-class Cache(dict[_Key, bytes]):
-    """State blobs of the owner, the least recently used dropped first. The owner is the only writer, so it is exact."""
+class Cache(dict[str, bytes]):
+    """State blobs by key, the least recently used dropped first. The owner is the only writer, so it is exact."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
+        self._held: collections.deque[int] = collections.deque(maxlen=HELD)
 
-    def fetch(
-        self, wanted: Sequence[_Key], name: Callable[[_Key], str], load: Callable[[list[str]], list[bytes | None]]
-    ) -> list[bytes | None]:
-        """The blob of each key, loading in one go those not held; None or empty where there is none."""
-        blobs = [self.get(key) for key in wanted]
+    def fetch(self, names: Sequence[str], load: Callable[[list[str]], list[bytes | None]]) -> list[bytes | None]:
+        """The blob under each key, loading in one go those not held; None or empty where there is none."""
+        blobs = [self.get(name) for name in names]
         if missing := [i for i, blob in enumerate(blobs) if blob is None]:
-            for i, blob in zip(missing, load([name(wanted[i]) for i in missing]), strict=True):
+            for i, blob in zip(missing, load([names[i] for i in missing]), strict=True):
                 blobs[i] = blob
         return blobs
 
-    def put(self, fresh: Mapping[_Key, bytes]) -> None:
-        """Hold these, as the most recently used: all of them, since until they are written they are nowhere else."""
-        for key, blob in fresh.items():
-            self.pop(key, None)
-            self[key] = blob
-        while len(self) > max(self._most, len(fresh)):
+    def put(self, fresh: Mapping[str, bytes]) -> None:
+        """Hold the states of one more batch as the most recently used, and those of the batches just before it."""
+        self._held.append(len(fresh))
+        for name, blob in fresh.items():
+            self.pop(name, None)
+            self[name] = blob
+        while len(self) > max(self._most, sum(self._held)):
             del self[next(iter(self))]
 
 
 class Partition:
     """What the worker knows of a partition while it owns it."""
 
-    def __init__(self, number: int, claim: Claim, most_accounts: int) -> None:
+    def __init__(self, number: int, claim: Claim) -> None:
         self.number = number
         self.epoch = claim.epoch
         self.meta = claim.meta
@@ -47,8 +48,6 @@ class Partition:
         """Watermarks as they stand in the store."""
         self.lost_since: float | None = None
         """Since when another worker has it, by the monotonic clock."""
-        self.accounts: Cache[str] = Cache(most_accounts)
-        self.merchants: Cache[int] = Cache(most_accounts)
 
     def position(self, topic: str) -> int | None:
         """The next offset of a topic to take in; None if nothing of it ever was or is being read."""
@@ -63,6 +62,6 @@ class Partition:
         return self.written.get(keys.position(topic))
 
 
-def claim(store: StateStore, number: int, most_accounts: int) -> Partition:
+def claim(store: StateStore, number: int) -> Partition:
     """Take over a partition; whoever had it before can no longer write."""
-    return Partition(number, store.claim(number), most_accounts)
+    return Partition(number, store.claim(number))

@@ -5,7 +5,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -14,16 +14,18 @@ import structlog
 
 from streams.decode import Record
 from streams.metrics import Metrics
-from streams.partition import Partition
-from streams.pipeline import Pipeline, Work
+from streams.partition import HELD, Partition
+from streams.pipeline import Pipeline
+from streams.work import Part, Work
 from vedette.clock import Clock
 from vedette.errors import FencedError, UnavailableError, VedetteError
+from vedette.topics import Name
 
 _T = TypeVar("_T")
 _log = structlog.get_logger("vedette.worker")
 
-_IN_FLIGHT = 2
-"""Batches between being taken up and being finished: one is computed while the one before is finished."""
+_GATHER_S = 0.2
+_GATHERED = 1_000
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 EXIT_STUCK = 75
@@ -31,14 +33,16 @@ EXIT_STUCK = 75
 
 @dataclass(frozen=True)
 class Batch:
-    """Messages of one partition, and the assignment under which they were fetched."""
+    """Messages of one topic, and the assignment under which they were fetched."""
 
     topic: str
-    partition: int
-    records: Sequence[Record]
+    """Without prefix."""
+    records: Mapping[int, Sequence[Record]]
+    """By partition, in order of their offsets; at least one each."""
+    start: Mapping[int, int]
+    """Where the batch before ended in each partition, or reading began: between there and the first message the log
+    holds nothing."""
     generation: int
-    start: int
-    """Where the batch before it ended, or reading began: between there and its first message the log holds nothing."""
 
 
 class Stopped(Exception):  # noqa: N818 — not an error: the worker was asked to stop while it waited
@@ -65,24 +69,62 @@ class Runner:
         self._stuck_after_s = stuck_after_s
         self._compute = ThreadPoolExecutor(1, "compute")
         self._finish = ThreadPoolExecutor(1, "finish")
-        self._free = asyncio.Semaphore(_IN_FLIGHT)
+        self._free = asyncio.Semaphore(HELD)
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._gathered: dict[str, list[Batch]] = {}
         self._stopping = threading.Event()
         self._busy: dict[str, float] = {}
         self._failed: BaseException | None = None
         self._loop_seen = math.inf  # not before it turns: joining the group takes as long as the broker wants
 
+    async def ready(self) -> None:
+        """Wait until transactions would be computed at once: what arrives until then is fetched as one batch."""
+        await self._idle.wait()
+
+    def coming(self, batch: Batch) -> None:
+        """Note that a batch has been fetched and will be submitted, unless partitions are assigned anew before."""
+        if batch.topic == Name.TRANSACTIONS:
+            self._idle.clear()
+
     async def submit(self, batch: Batch) -> None:
-        """Compute a batch and queue it to be finished; waits while too much is in flight."""
+        """Take up a batch; waits while too much is in flight.
+
+        Transactions are computed at once. Nothing waits for labels and activity, which come in many small messages, so
+        they are gathered for a moment.
+        """
+        if batch.topic == Name.TRANSACTIONS:
+            await self._take_up(batch.topic, [batch])
+            self._idle.set()
+            return
+        gathered = self._gathered.setdefault(batch.topic, [])
+        gathered.append(batch)
+        if sum(len(records) for held in gathered for records in held.records.values()) >= _GATHERED:
+            await self._take_up(batch.topic, self._gathered.pop(batch.topic))
+
+    async def gather(self) -> None:
+        """Take up, every now and then, what has been gathered; runs until cancelled."""
+        while True:
+            await asyncio.sleep(_GATHER_S)
+            for topic in list(self._gathered):
+                await self._take_up(topic, self._gathered.pop(topic, []))
+
+    async def _take_up(self, topic: str, batches: Sequence[Batch]) -> None:
+        """Compute batches of a topic as one and queue the result to be finished."""
         await self._free.acquire()
         if self._failed:
             raise self._failed
         loop = asyncio.get_running_loop()
-        work = await loop.run_in_executor(self._compute, self._step, "compute", lambda: self._compute_one(batch))
-        if work is None:
+
+        def compute() -> Work | None:
+            work = self._compute_one(topic, batches)
+            if work:
+                future = self._finish.submit(self._step, "finish", lambda: self._finish_one(work))
+                future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, done))
+            return work
+
+        if not await loop.run_in_executor(self._compute, self._step, "compute", compute):
             self._free.release()
-            return
-        future = self._finish.submit(self._step, "finish", lambda: self._finish_one(work))
-        future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, done))
 
     async def assign(self, numbers: set[int]) -> dict[int, Partition]:
         """Finish what is in flight, then own exactly these partitions; batches fetched before are dropped."""
@@ -94,6 +136,7 @@ class Runner:
 
         loop = asyncio.get_running_loop()
         partitions = await loop.run_in_executor(self._compute, self._step, "compute", change)
+        self._idle.set()
         self._metrics.owned(partitions)
         _log.info("partitions assigned", partitions=sorted(numbers), generation=self.generation)
         return partitions
@@ -141,29 +184,39 @@ class Runner:
                 _log.critical("stuck; ending so that another worker takes over", step=stuck[0], s=self._stuck_after_s)
                 os._exit(EXIT_STUCK)
 
-    def _compute_one(self, batch: Batch) -> Work | None:
-        if batch.generation != self.generation:
-            return None
-        position = self._pipeline.owned[batch.partition].position(batch.topic)
-        if position is None or batch.start > position:
-            raise VedetteError(
-                f"{batch.topic} {batch.partition}: messages {position} to {batch.start - 1} did not arrive",
-                remedy="nothing behind them was taken in; started again, the worker reads on from its watermark",
-            )
-        return self._retry("load state", lambda: self._pipeline.compute(batch.topic, batch.partition, batch.records))
+    def _compute_one(self, topic: str, batches: Sequence[Batch]) -> Work | None:
+        messages: dict[int, list[Record]] = {}
+        for batch in batches:
+            if batch.generation != self.generation:
+                continue
+            for number, records in batch.records.items():
+                mine = messages.setdefault(number, [])
+                position = mine[-1].offset + 1 if mine else self._pipeline.owned[number].position(topic)
+                if position is None or batch.start[number] > position:
+                    raise VedetteError(
+                        f"{topic} {number}: messages {position} to {batch.start[number] - 1} did not arrive",
+                        remedy="nothing behind them was taken in; a new start reads on from the watermark",
+                    )
+                mine += records
+        return self._retry("load state", lambda: self._pipeline.compute(topic, messages))
 
     def _finish_one(self, work: Work) -> None:
-        if work.partition.lost_since:
+        if all(part.partition.lost_since for part in work.parts):
             return
         self._retry("publish", lambda: self._pipeline.publish(work))
-        try:
-            self._retry("write state", lambda: self._pipeline.commit(work))
-        except FencedError as error:
-            work.partition.lost_since = time.monotonic()
-            self._metrics.fenced.inc()
-            _log.warning("partition lost", partition=work.partition.number, reason=str(error))
-            return
+        for part in work.parts:
+            self._commit(work, part)
         self._metrics.finished(work, self._clock.now_ms())
+
+    def _commit(self, work: Work, part: Part) -> None:
+        if part.partition.lost_since:
+            return
+        try:
+            self._retry("write state", lambda: self._pipeline.commit(work, part))
+        except FencedError as error:
+            part.partition.lost_since = time.monotonic()
+            self._metrics.fenced.inc()
+            _log.warning("partition lost", partition=part.partition.number, reason=str(error))
 
     def _finished(self, done: "Future[None]") -> None:
         self._free.release()

@@ -47,21 +47,24 @@ class Consumer(driver.Consumer):
         self,
         timeout: float,  # noqa: ASYNC109 — the signature of Faust's hook
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Fetch messages and yield them by partition, at most batch_max at a time."""
+        """Fetch messages, at most batch_max, and yield them by topic."""
+        await self._runner.ready()
         generation = self._runner.generation
         records, active = await self._wait_next_records(timeout)
         if records is None or self.should_stop:
             return
-        for tp, messages in records.items():
-            end = self.highwater(tp)
-            for part in self._parts(list(messages)):
-                paused = active is not None and tp not in active and tp not in self._buffered_partitions
-                if paused or not self.flow_active or self._runner.generation != generation:
-                    # A rebalance came between. What was fetched may be from before its seek, or from after it.
-                    await self._rewind()
-                    return
-                self._runner.behind(self._name(tp.topic), tp.partition, (end or 0) - part[-1].offset - 1)
-                yield tp, self._event(tp, part, generation)
+        for topic in _READ:
+            mine = {tp: list(messages) for tp, messages in records.items() if self._name(tp.topic) == topic}
+            if not mine:
+                continue
+            paused = active is not None and not mine.keys() <= {*active, *self._buffered_partitions}
+            if paused or not self.flow_active or self._runner.generation != generation:
+                # A rebalance came between. What was fetched may be from before its seek, or from after it.
+                await self._rewind()
+                return
+            event = self._event(topic, mine, generation)
+            self._runner.coming(event.value)
+            yield event.tp, event
 
     async def _rewind(self) -> None:
         """Fetch again whatever was fetched and not handed over."""
@@ -69,14 +72,14 @@ class Consumer(driver.Consumer):
         with contextlib.suppress(IllegalStateError):  # no longer assigned: perform_seek follows
             await self.seek_wait({tp: offset for tp, offset in self._next.items() if tp in assigned})
 
-    def _parts(self, messages: list[Any]) -> Iterator[list[Any]]:
-        size = self.app.vedette_batch_max
-        for start in range(0, len(messages), size):
-            yield messages[start : start + size]
-
-    def _event(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
+    def _event(self, topic: str, messages: dict[TP, list[Any]], generation: int) -> ConsumerMessage:
+        start: dict[int, int] = {}
+        for tp, records in messages.items():
+            start[tp.partition], self._next[tp] = self._next[tp], records[-1].offset + 1
+            self._runner.behind(topic, tp.partition, (self.highwater(tp) or 0) - self._next[tp])
+        tp, records = next(iter(messages.items()))
         last = records[-1]
-        start, self._next[tp] = self._next[tp], last.offset + 1
+        batch = Batch(topic, {tp.partition: records for tp, records in messages.items()}, start, generation)
         return ConsumerMessage(
             topic=tp.topic,
             partition=tp.partition,
@@ -85,7 +88,7 @@ class Consumer(driver.Consumer):
             timestamp_type=last.timestamp_type,
             headers=(),
             key=None,
-            value=Batch(self._name(tp.topic), tp.partition, records, generation, start),
+            value=batch,
             checksum=None,
             serialized_key_size=0,
             serialized_value_size=0,

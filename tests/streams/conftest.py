@@ -61,7 +61,6 @@ def pipeline(judge: Judge) -> Iterator[MakePipeline]:
             judge=judge,
             partitions=settings.topics.partitions,
             prefix=settings.redis.prefix,
-            batch_max=settings.worker.batch_max,
             cache_accounts=settings.worker.cache_accounts,
             max_future_ms=settings.worker.max_future_s * 1000,
         )

@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
-from streams.pipeline import Pipeline, Work
+from streams.pipeline import Pipeline
+from streams.work import Work
 from tests.streams.outcome import Topics
 from vedette.clock import DAY
 from vedette.events import Transaction
@@ -27,6 +28,7 @@ class Record:
 
     key: bytes | None
     value: bytes | None
+    partition: int
     offset: int
     timestamp: int = 1_600_000_000_000
 
@@ -40,8 +42,9 @@ class Log:
 
     def append(self, topic: Name, key: bytes, value: bytes) -> None:
         """Add a message at the end of the partition of its key."""
-        records = self.records.setdefault((topic, sum(key) % self.partitions), [])
-        records.append(Record(key, value, len(records)))
+        partition = sum(key) % self.partitions
+        records = self.records.setdefault((topic, partition), [])
+        records.append(Record(key, value, partition, len(records)))
 
     @property
     def transactions(self) -> set[str]:
@@ -88,15 +91,15 @@ def _extended(log: Log, table: pa.Table, times: int) -> Log:
 def batches(
     pipeline: Pipeline, log: Log, topics: Topics, cut: int, *, behind: int = 0, activity: bool = True
 ) -> Iterator[Work]:
-    """Compute everything the pipeline has not taken in yet, in batches of at most `cut` messages.
+    """Compute everything the pipeline has not taken in yet, in batches of at most `cut` messages of each partition.
 
-    The caller publishes and commits what comes out, or does not. Partitions and topics take turns.
+    The caller publishes and commits what comes out, or does not. Topics take turns.
 
     Args:
         pipeline: Owns its partitions.
         log: Payments and labels.
         topics: Where the activity is.
-        cut: Largest batch.
+        cut: Most messages of a partition in a batch.
         behind: How many messages before its watermark each partition is delivered from, as after a commit of Kafka's
             offset that did not happen.
         activity: Whether the activity that payments and labels gave rise to comes last, or not at all.
@@ -110,16 +113,18 @@ def activity_of(topics: Topics) -> dict[tuple[Name, int], list[Record]]:
     """The activity topic by partition."""
     found: dict[tuple[Name, int], list[Record]] = {}
     for message in topics.messages(Name.ACTIVITY):
-        record = Record(message.key(), message.value(), message.offset())
+        record = Record(message.key(), message.value(), message.partition(), message.offset())
         found.setdefault((Name.ACTIVITY, message.partition()), []).append(record)
     return found
 
 
 def _turns(pipeline: Pipeline, records: dict[tuple[Name, int], list[Record]], cut: int, behind: int) -> Iterator[Work]:
     at = {(topic, number): max((pipeline.owned[number].position(topic) or 0) - behind, 0) for topic, number in records}
-    while left := [place for place, queue in records.items() if at[place] < len(queue)]:
-        for topic, number in left:
-            part = records[topic, number][at[topic, number] :][:cut]
-            at[topic, number] += len(part)
-            if work := pipeline.compute(topic, number, part):
+    topics = {topic: [number for of, number in records if of == topic] for topic, _ in records}
+    while any(at[place] < len(queue) for place, queue in records.items()):
+        for topic, numbers in topics.items():
+            parts = {number: records[topic, number][at[topic, number] :][:cut] for number in numbers}
+            for number, part in parts.items():
+                at[topic, number] += len(part)
+            if work := pipeline.compute(topic, {number: part for number, part in parts.items() if part}):
                 yield work

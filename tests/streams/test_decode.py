@@ -23,6 +23,7 @@ class Record:
     value: bytes | None
     offset: int = 0
     key: bytes | None = b"A1"
+    partition: int = 0
     timestamp: int = NOW
 
 

@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import confluent_kafka
 import pytest
@@ -9,21 +8,12 @@ from stack.topics import apply
 from streams.decode import Reject
 from streams.dlq import find, letters, replay
 from streams.publish import Outbox, Publisher
+from tests.streams.feed import Record
 from vedette import Settings
 from vedette.errors import InputError, UnavailableError
 from vedette.topics import Name
 
 SettingsFor = Callable[[LocalStack, str], Settings]
-
-
-@dataclass(frozen=True)
-class Message:
-    """A message as a consumer hands it over."""
-
-    key: bytes | None
-    value: bytes | None
-    offset: int
-    timestamp: int = 0
 
 
 @pytest.fixture
@@ -34,10 +24,10 @@ def settings(embedded_stack: LocalStack, topic_prefix: str, settings_for: Settin
     publisher = Publisher(settings.kafka, settings.topics.prefix)
     values = [b"{", b"[]", None, b"\xff\xfe", b'{"amount": "ten"}']
     rejects = [
-        Reject(Message(b"account-%d" % n, value, 100 + n), "DecodeError", f"reason {n}")
+        Reject(Record(b"account-%d" % n, value, 2, 100 + n), "DecodeError", f"reason {n}")
         for n, value in enumerate(values)
     ]
-    publisher.publish(Outbox((str(Name.TRANSACTIONS), 2), rejects=rejects))
+    publisher.wait(publisher.send(Outbox(str(Name.TRANSACTIONS), rejects=rejects)))
     return settings
 
 

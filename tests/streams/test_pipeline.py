@@ -7,7 +7,9 @@ import pytest
 
 from features.store import RedisStore
 from streams.arrow import ACTIVITY, write
-from streams.pipeline import Pipeline, Work
+from streams.partition import HELD
+from streams.pipeline import Pipeline
+from streams.work import Work
 from tests.streams.conftest import PARTITIONS, MakePipeline, NewDeployment
 from tests.streams.feed import Log, Record, activity_of, batches, logs
 from tests.streams.outcome import Outcome, Published, Topics, outcome, state
@@ -17,7 +19,7 @@ from vedette.settings import Settings
 from vedette.topics import Name
 
 OpenTopics = Callable[[Settings], Topics]
-Stage = Literal["computed", "published", "committed"]
+Stage = Literal["computed", "published", "half-committed", "committed"]
 
 ALL = set(range(PARTITIONS))
 CUSTOMERS = 15
@@ -26,7 +28,8 @@ CUSTOMERS = 15
 def finish(pipeline: Pipeline, work: Work) -> None:
     """The two steps after computing."""
     pipeline.publish(work)
-    pipeline.commit(work)
+    for part in work.parts:
+        pipeline.commit(work, part)
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +100,7 @@ def test_bits_do_not_depend_on_batches(run: MakeRun, stream: tuple[Log, Log], un
         other.outcome().same_as(undisturbed)
 
 
-@pytest.mark.parametrize("stage", ["computed", "published", "committed"])
+@pytest.mark.parametrize("stage", ["computed", "published", "half-committed", "committed"])
 def test_crash_at_every_stage_leaves_no_trace(
     stage: Stage, run: MakeRun, stream: tuple[Log, Log], undisturbed: Outcome
 ) -> None:
@@ -112,8 +115,9 @@ def test_crash_at_every_stage_leaves_no_trace(
             in_flight = list(islice(coming, 2))  # the second is computed while the first is finished
             if in_flight and stage != "computed":
                 pipeline.publish(in_flight[0])
-            if in_flight and stage == "committed":
-                pipeline.commit(in_flight[0])
+            if in_flight and stage.endswith("committed"):
+                for part in in_flight[0].parts[: 1 if stage == "half-committed" else None]:
+                    pipeline.commit(in_flight[0], part)
         shaken.restart()
         shaken.finish(log, 37, behind=50)
     result = shaken.outcome()
@@ -141,7 +145,7 @@ def test_worker_that_lost_its_partition_writes_nothing(run: MakeRun, stream: tup
     store = RedisStore(contested.settings.redis)
     before = [store.meta(number) for number in sorted(ALL)]
     with pytest.raises(FencedError, match="belongs to another worker"):
-        former.commit(work)
+        former.commit(work, work.parts[0])
     assert [store.meta(number) for number in sorted(ALL)] == before
     assert state(contested.settings) == {}
     store.close()
@@ -154,12 +158,12 @@ def test_commit_whose_answer_was_lost_can_be_repeated(run: MakeRun, stream: tupl
     repeated = run("repeated")
     work = next(batches(repeated.pipeline, stream[0], repeated.topics, 50))
     repeated.pipeline.publish(work)
-    position = repeated.pipeline.owned[work.partition.number].written_position(work.topic)
-    repeated.pipeline.commit(work)
+    part = work.parts[0]
+    assert part.partition.written_position(work.topic) is None
+    repeated.pipeline.commit(work, part)
     once = state(repeated.settings)
-    work.partition.written.pop(keys.position(work.topic))  # the worker never learnt that it was written
-    assert position is None
-    repeated.pipeline.commit(work)
+    part.partition.written.pop(keys.position(work.topic))  # the worker never learnt that it was written
+    repeated.pipeline.commit(work, part)
     assert state(repeated.settings) == once
 
 
@@ -169,12 +173,13 @@ def test_store_that_has_gone_back_is_noticed(run: MakeRun, stream: tuple[Log, Lo
     coming = batches(forgetful.pipeline, stream[0], forgetful.topics, 50)
     first = next(coming)
     finish(forgetful.pipeline, first)
-    second = next(work for work in coming if (work.topic, work.partition) == (first.topic, first.partition))
+    second = next(work for work in coming if work.topic == first.topic)
+    part = first.parts[0]
     store = RedisStore(forgetful.settings.redis)
     field = keys.position(first.topic)
-    meta = keys.meta(forgetful.settings.redis.prefix, first.partition.number)
+    meta = keys.meta(forgetful.settings.redis.prefix, part.partition.number)
     store._client.hset(meta, field, 20)
-    with pytest.raises(StateError, match=f"{field} no longer stands at {first.meta[field]}"):
+    with pytest.raises(StateError, match=f"{field} no longer stands at {part.meta[field]}"):
         finish(forgetful.pipeline, second)
     store.close()
 
@@ -182,22 +187,20 @@ def test_store_that_has_gone_back_is_noticed(run: MakeRun, stream: tuple[Log, Lo
 def test_more_activity_than_memory_is_taken_in_exactly(
     run: MakeRun, stream: tuple[Log, Log], undisturbed: Outcome
 ) -> None:
-    """With room for hardly any merchant in memory, and a batch always ahead of what is written, nothing is lost."""
+    """With room for hardly any merchant in memory, and batches always ahead of what is written, nothing is lost."""
     cramped = run("cramped")
-    for partition in cramped.pipeline.owned.values():
-        partition.merchants._most = 4
+    cramped.pipeline._cache._most = 4
     for log in stream:
         for work in batches(cramped.pipeline, log, cramped.topics, 10, activity=False):
             finish(cramped.pipeline, work)
         for (topic, number), records in activity_of(cramped.topics).items():
-            ahead: Work | None = None
+            ahead: list[Work | None] = []
             for start in range(0, len(records), 3):
-                work = cramped.pipeline.compute(topic, number, records[start : start + 3])
-                if ahead:
-                    finish(cramped.pipeline, ahead)
-                ahead = work
-            if ahead:
-                finish(cramped.pipeline, ahead)
+                ahead.append(cramped.pipeline.compute(topic, {number: records[start : start + 3]}))
+                if len(ahead) == HELD and (oldest := ahead.pop(0)):
+                    finish(cramped.pipeline, oldest)
+            for work in filter(None, ahead):
+                finish(cramped.pipeline, work)
     cramped.outcome().same_as(undisturbed)
 
 
@@ -211,21 +214,21 @@ def test_more_activity_than_memory_is_taken_in_exactly(
         pytest.param(
             write(
                 pa.RecordBatch.from_pydict(
-                    {"offset": [1]}, pa.schema([("offset", pa.int64())], {"source": "transactions", "partition": "0"})
+                    {"offset": [1]}, pa.schema([("offset", pa.int64())], {"source": "transactions"})
                 )
             ),
             id="other-columns",
         ),
         pytest.param(
-            write(pa.RecordBatch.from_pylist([], ACTIVITY.with_metadata({"source": "x", "partition": "y"}))),
-            id="partition-no-number",
-        ),
-        pytest.param(
             write(
                 pa.RecordBatch.from_pylist(
-                    [{"merchant": 1}], ACTIVITY.with_metadata({"source": "transactions", "partition": "0"})
+                    [dict.fromkeys(ACTIVITY.names, 9)], ACTIVITY.with_metadata({"source": "transactions"})
                 )
             ),
+            id="no-such-partition",
+        ),
+        pytest.param(
+            write(pa.RecordBatch.from_pylist([{"merchant": 1}], ACTIVITY.with_metadata({"source": "transactions"}))),
             id="nulls",
         ),
     ],
@@ -236,10 +239,10 @@ def test_unreadable_activity_is_set_aside(value: bytes | None, run: MakeRun, str
     for work in batches(broken.pipeline, stream[0], broken.topics, 200, activity=False):
         finish(broken.pipeline, work)
     good = activity_of(broken.topics)[Name.ACTIVITY, 0]
-    records = [Record(None, record.value, 2 * place) for place, record in enumerate(good)]
-    records.insert(1, Record(b"key", value, 1))
+    records = [Record(None, record.value, 0, 2 * place) for place, record in enumerate(good)]
+    records.insert(1, Record(b"key", value, 0, 1))
     pipeline = broken.restart()
-    work = pipeline.compute(Name.ACTIVITY, 0, records)
+    work = pipeline.compute(Name.ACTIVITY, {0: records})
     assert work is not None
     finish(pipeline, work)
     (dead,) = broken.topics.messages(Name.DLQ)

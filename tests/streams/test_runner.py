@@ -36,10 +36,10 @@ def runner(pipeline: MakePipeline) -> MakeRunner:
 def batch(start: int, count: int, generation: int, account: str = "A1") -> Batch:
     """Payments of one account."""
     records = [
-        Record(None, transaction(transaction_id=f"t{offset}", account_id=account), offset)
+        Record(None, transaction(transaction_id=f"t{offset}", account_id=account), 0, offset)
         for offset in range(start, start + count)
     ]
-    return Batch(Name.TRANSACTIONS, 0, records, generation, start)
+    return Batch(Name.TRANSACTIONS, {0: records}, {0: start}, generation)
 
 
 async def own(runner: Runner, start: int = 0) -> None:
@@ -101,7 +101,7 @@ def test_messages_that_the_log_no_longer_holds_are_no_gap(deployment: NewDeploym
     async def run() -> int | None:
         await own(made, start=5)
         whole = batch(5, 10, made.generation)
-        await made.submit(dataclasses.replace(whole, records=whole.records[4:]))
+        await made.submit(dataclasses.replace(whole, records={0: whole.records[0][4:]}))
         await made.drain()
         return made.watermark(Name.TRANSACTIONS, 0)
 
@@ -238,7 +238,7 @@ async def main():
     pipeline = Pipeline(
         store=Hanging(settings.redis), publisher=Publisher(settings.kafka, settings.topics.prefix),
         judge=load_judge(Path(settings.worker.model), Path(settings.worker.policy)), partitions={partitions},
-        prefix=settings.redis.prefix, batch_max=10, cache_accounts=10, max_future_ms=1,
+        prefix=settings.redis.prefix, cache_accounts=10, max_future_ms=1,
     )
     runner = Runner(pipeline, Metrics(), SystemClock(), stuck_after_s=2)
     runner.start_watchdog()
@@ -250,7 +250,7 @@ IN_A_STEP = """
     beating = asyncio.create_task(runner.beat())
     for partition in (await runner.assign({0})).values():
         partition.begin("transactions", 0)
-    await runner.submit(Batch("transactions", 0, [Record(None, transaction(), 0)], runner.generation, 0))
+    await runner.submit(Batch("transactions", {0: [Record(None, transaction(), 0, 0)]}, {0: 0}, runner.generation))
 """
 IN_THE_LOOP = """
     beating = asyncio.create_task(runner.beat())
