@@ -4,6 +4,7 @@ The order here is the order of the columns that the kernel fills, so the kernel,
 contract and the printed reference are all made from this one tuple.
 """
 
+import functools
 import hashlib
 from typing import Literal
 
@@ -278,6 +279,7 @@ CATALOGUE: tuple[Feature, ...] = (
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 
 
+@functools.cache
 def catalogue_hash() -> str:
     """Identifies the ordered features and their versions; a model trained on another hash is refused."""
     text = "\n".join(f"{feature.name}:{feature.version}" for feature in CATALOGUE)

@@ -1,5 +1,6 @@
 """Why a payment scored high, in words, and what is usual for the account where that can be told."""
 
+import functools
 import math
 import re
 
@@ -67,6 +68,7 @@ def reasons(scorer: Scorer, rows: NDArray[np.float64], top: int = 3) -> list[lis
     return result
 
 
+@functools.cache
 def _topic(name: str) -> str:
     for topic, beginnings in _TOPICS.items():
         if name.startswith(beginnings):
