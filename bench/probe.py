@@ -50,7 +50,13 @@ class Probe:
         self._consumer.assign(ends)
         self._producer = confluent_kafka.Producer(
             rig.settings.kafka.client_config()
-            | {"enable.idempotence": True, "linger.ms": 0, "partitioner": "murmur2_random", "log_level": 2}
+            | {
+                "enable.idempotence": True,
+                "linger.ms": 1,  # at nothing, every transaction is a request of its own and keeps the broker busy
+                "socket.nagle.disable": True,
+                "partitioner": "murmur2_random",
+                "log_level": 2,
+            }
         )
         config = Simulation(customers=20_000, terminals=2_000, days=3, seed=7)
         batch = next(simulate(config)).slice(0, _SIMULATED)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from features.store import Claim, StateStore
 from vedette import keys
 
-HELD = 3
+HELD = 8
 """Batches that may be computed and not yet written: their states are nowhere else but in memory."""
 
 

@@ -2,9 +2,9 @@
 
 A batch holds messages of one topic, of one or more of its partitions. It passes three steps: `compute` reads, takes
 the events into state, scores, and sends off the decisions; `publish` sends the rest and waits until the broker has all
-of it; `commit` writes state and watermark of each partition in one atomic step. Batches pass each step one after the
-other, in order of arrival; while one is published, the next may already be computed. A crash anywhere is repaired by
-starting again from the watermark: the same decisions are published again, and no event counts twice.
+of it; `commit` writes state and watermark of each partition in one atomic step. Batches are computed one after the
+other, in order of arrival, and finished in that order, several at once if they are waiting. A crash anywhere is
+repaired by starting again from the watermark: the same decisions are published again, and no event counts twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ from features.kernel_account import DUPLICATE, LATE
 from streams.arrow import activity_by_partition, feature_batch, read_activity, write
 from streams.decode import Record, Reject, decode_labels, decode_transactions
 from streams.partition import Cache, Partition, claim
-from streams.publish import Outbox, Publisher
+from streams.publish import Outbox, Publisher, Receipt
 from streams.scoring import Judge
 from streams.work import Keys, Part, Work, keys_of, rows_of
 from vedette import keys
@@ -92,26 +92,34 @@ class Pipeline:
             part.partition.meta |= part.meta
         return work
 
-    def publish(self, work: Work) -> None:
-        """First half of finishing a batch: hand everything to the broker and wait until it has it."""
-        clock = _Stages(work)
-        if work.log:
-            work.logged, work.log = work.log(), None
+    def publish(self, works: Sequence[Work]) -> None:
+        """First half of finishing batches: hand everything to the broker and wait until it has it."""
+        clock = _Stages(works[0])
+        for work in works:
+            if work.log:
+                work.logged, work.log = work.log(), None
         clock.lap("encode")
-        receipts = [work.sent or self._publisher.send(work.outbox)]
-        work.sent = None
-        if work.logged:
-            receipts.append(self._publisher.send(work.logged))
+        receipts: list[Receipt] = []
+        for work in works:
+            receipts.append(work.sent or self._publisher.send(work.outbox))
+            work.sent = None
+            if work.logged:
+                receipts.append(self._publisher.send(work.logged))
         self._publisher.wait(*receipts)
         clock.lap("publish")
 
-    def commit(self, work: Work, part: Part) -> None:
-        """Second half, for each part: state and watermarks in one atomic step."""
-        clock = _Stages(work)
-        partition = part.partition
-        after = (keys.position(work.topic), partition.written_position(work.topic))
-        self._store.commit(partition.number, partition.epoch, part.blobs, part.meta, after)
-        partition.written |= part.meta
+    def commit(self, works: Sequence[Work], partition: Partition) -> None:
+        """Second half, for each of their partitions: state and watermarks in one atomic step."""
+        clock = _Stages(works[0])
+        mine = [(work.topic, part) for work in works for part in work.parts if part.partition is partition]
+        blobs: dict[str, bytes] = {}
+        meta: dict[str, int] = {}
+        for _, part in mine:
+            blobs |= part.blobs
+            meta |= part.meta
+        after = (keys.position(mine[0][0]), partition.written_position(mine[0][0]))
+        self._store.commit(partition.number, partition.epoch, blobs, meta, after)
+        partition.written |= meta
         clock.lap("commit")
 
     def _transactions(self, work: Work, records: Sequence[Record]) -> None:

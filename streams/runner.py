@@ -1,6 +1,7 @@
 """Runs the pipeline beside the event loop: one thread computes, one finishes, a watchdog looks on."""
 
 import asyncio
+import collections
 import math
 import os
 import threading
@@ -16,7 +17,7 @@ from streams.decode import Record
 from streams.metrics import Metrics
 from streams.partition import HELD, Partition
 from streams.pipeline import Pipeline
-from streams.work import Part, Work
+from streams.work import Work
 from vedette.clock import Clock
 from vedette.errors import FencedError, UnavailableError, VedetteError
 from vedette.topics import Name
@@ -73,6 +74,7 @@ class Runner:
         self._idle = asyncio.Event()
         self._idle.set()
         self._gathered: dict[str, list[Batch]] = {}
+        self._computed: collections.deque[Work] = collections.deque()
         self._stopping = threading.Event()
         self._busy: dict[str, float] = {}
         self._failed: BaseException | None = None
@@ -119,7 +121,8 @@ class Runner:
         def compute() -> Work | None:
             work = self._compute_one(topic, batches)
             if work:
-                future = self._finish.submit(self._step, "finish", lambda: self._finish_one(work))
+                self._computed.append(work)
+                future = self._finish.submit(self._step, "finish", self._finish_waiting)
                 future.add_done_callback(lambda done: loop.call_soon_threadsafe(self._finished, done))
             return work
 
@@ -200,23 +203,29 @@ class Runner:
                 mine += records
         return self._retry("load state", lambda: self._pipeline.compute(topic, messages))
 
-    def _finish_one(self, work: Work) -> None:
-        if all(part.partition.lost_since for part in work.parts):
+    def _finish_waiting(self) -> None:
+        """Finish all that is computed: what was computed while the last lot was finished shares one round trip."""
+        works: list[Work] = []
+        while self._computed:
+            works.append(self._computed.popleft())
+        partitions = {part.partition.number: part.partition for work in works for part in work.parts}
+        if not works or all(partition.lost_since for partition in partitions.values()):
             return
-        self._retry("publish", lambda: self._pipeline.publish(work))
-        for part in work.parts:
-            self._commit(work, part)
-        self._metrics.finished(work, self._clock.now_ms())
+        self._retry("publish", lambda: self._pipeline.publish(works))
+        for partition in partitions.values():
+            self._commit(works, partition)
+        for work in works:
+            self._metrics.finished(work, self._clock.now_ms())
 
-    def _commit(self, work: Work, part: Part) -> None:
-        if part.partition.lost_since:
+    def _commit(self, works: Sequence[Work], partition: Partition) -> None:
+        if partition.lost_since:
             return
         try:
-            self._retry("write state", lambda: self._pipeline.commit(work, part))
+            self._retry("write state", lambda: self._pipeline.commit(works, partition))
         except FencedError as error:
-            part.partition.lost_since = time.monotonic()
+            partition.lost_since = time.monotonic()
             self._metrics.fenced.inc()
-            _log.warning("partition lost", partition=part.partition.number, reason=str(error))
+            _log.warning("partition lost", partition=partition.number, reason=str(error))
 
     def _finished(self, done: "Future[None]") -> None:
         self._free.release()

@@ -17,6 +17,9 @@ from streams.runner import Batch, Runner
 from vedette.errors import VedetteError
 from vedette.topics import Name
 
+_FETCH_S = 0.004
+"""As long as a fetch takes when there is something to fetch."""
+
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread in which aiokafka runs."""
@@ -51,6 +54,11 @@ class Consumer(driver.Consumer):
         await self._runner.ready()
         generation = self._runner.generation
         records, active = await self._wait_next_records(timeout)
+        if records:
+            # That was fetched while the batch before it was computed, and stopped at what there was then.
+            newer, active = await self._wait_next_records(_FETCH_S)
+            for tp, messages in (newer or {}).items():
+                records[tp] = [*records.get(tp, ()), *messages]
         if records is None or self.should_stop:
             return
         for topic in _READ:

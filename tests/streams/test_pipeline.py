@@ -19,7 +19,7 @@ from vedette.settings import Settings
 from vedette.topics import Name
 
 OpenTopics = Callable[[Settings], Topics]
-Stage = Literal["computed", "published", "half-committed", "committed"]
+Stage = Literal["computed", "published", "half-committed", "committed", "committed-together"]
 
 ALL = set(range(PARTITIONS))
 CUSTOMERS = 15
@@ -27,9 +27,9 @@ CUSTOMERS = 15
 
 def finish(pipeline: Pipeline, work: Work) -> None:
     """The two steps after computing."""
-    pipeline.publish(work)
+    pipeline.publish([work])
     for part in work.parts:
-        pipeline.commit(work, part)
+        pipeline.commit([work], part.partition)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_bits_do_not_depend_on_batches(run: MakeRun, stream: tuple[Log, Log], un
         other.outcome().same_as(undisturbed)
 
 
-@pytest.mark.parametrize("stage", ["computed", "published", "half-committed", "committed"])
+@pytest.mark.parametrize("stage", ["computed", "published", "half-committed", "committed", "committed-together"])
 def test_crash_at_every_stage_leaves_no_trace(
     stage: Stage, run: MakeRun, stream: tuple[Log, Log], undisturbed: Outcome
 ) -> None:
@@ -113,11 +113,13 @@ def test_crash_at_every_stage_leaves_no_trace(
             for work in islice(coming, 3):
                 finish(pipeline, work)
             in_flight = list(islice(coming, 2))  # the second is computed while the first is finished
-            if in_flight and stage != "computed":
-                pipeline.publish(in_flight[0])
-            if in_flight and stage.endswith("committed"):
-                for part in in_flight[0].parts[: 1 if stage == "half-committed" else None]:
-                    pipeline.commit(in_flight[0], part)
+            finished = in_flight if stage == "committed-together" else in_flight[:1]
+            if finished and stage != "computed":
+                pipeline.publish(finished)
+            if finished and "committed" in stage:
+                touched = {part.partition.number: part.partition for work in finished for part in work.parts}
+                for partition in list(touched.values())[: 1 if stage == "half-committed" else None]:
+                    pipeline.commit(finished, partition)
         shaken.restart()
         shaken.finish(log, 37, behind=50)
     result = shaken.outcome()
@@ -140,12 +142,12 @@ def test_worker_that_lost_its_partition_writes_nothing(run: MakeRun, stream: tup
     contested = run("contested")
     former = contested.pipeline
     work = next(batches(former, stream[0], contested.topics, 50))
-    former.publish(work)
+    former.publish([work])
     contested.restart()
     store = RedisStore(contested.settings.redis)
     before = [store.meta(number) for number in sorted(ALL)]
     with pytest.raises(FencedError, match="belongs to another worker"):
-        former.commit(work, work.parts[0])
+        former.commit([work], work.parts[0].partition)
     assert [store.meta(number) for number in sorted(ALL)] == before
     assert state(contested.settings) == {}
     store.close()
@@ -157,13 +159,13 @@ def test_commit_whose_answer_was_lost_can_be_repeated(run: MakeRun, stream: tupl
     """Writing the same step twice is as good as once: a time-out may hide that it was done."""
     repeated = run("repeated")
     work = next(batches(repeated.pipeline, stream[0], repeated.topics, 50))
-    repeated.pipeline.publish(work)
+    repeated.pipeline.publish([work])
     part = work.parts[0]
     assert part.partition.written_position(work.topic) is None
-    repeated.pipeline.commit(work, part)
+    repeated.pipeline.commit([work], part.partition)
     once = state(repeated.settings)
     part.partition.written.pop(keys.position(work.topic))  # the worker never learnt that it was written
-    repeated.pipeline.commit(work, part)
+    repeated.pipeline.commit([work], part.partition)
     assert state(repeated.settings) == once
 
 
