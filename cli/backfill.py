@@ -86,11 +86,11 @@ def backfill(
             frames = _shown(computed(history.in_order(), state), bar("features", total))
             rows = write_frame(output, frames) if output else sum(map(len, frames))
         if settings:
-            _load(settings, state, overwrite, stream_from, bar("states", len(state.accounts) + len(state.merchants)))
+            _load(settings, state, overwrite, stream_from, bar("states", len(state.accounts) + len(state.entities)))
     summary = {
         "rows": rows,
         "accounts": len(state.accounts),
-        "merchants": len(state.merchants),
+        "entities": len(state.entities),
         "rejected": rejected.count,
         "features_hash": catalogue_hash(),
         "output": str(output) if output else None,

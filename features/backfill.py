@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.activity import activity_of
 from features.catalogue import LABEL_DELAY, NAMES
 from features.columns import Columns, from_batch
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants, slots
+from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities, slots
 from vedette.clock import DAY
 from vedette.errors import InputError
 
@@ -22,17 +23,17 @@ _CARRIED = (
 
 @dataclass
 class Backfill:
-    """State of all accounts and merchants, taken forward batch by batch.
+    """State of all accounts and entities, taken forward batch by batch.
 
     Labels follow the rule of the stream: one that is known within LABEL_DELAY of its payment is seen from the end of
     that delay on, one that comes later from the moment it comes.
     """
 
     accounts: dict[str, bytes] = field(default_factory=dict)
-    merchants: dict[int, bytes] = field(default_factory=dict)
+    entities: dict[int, bytes] = field(default_factory=dict)
     _newest: int = 0
-    _late: list[tuple[int, int, str, int, int]] = field(default_factory=list)
-    """Heap of labels still to come: known at, payment's time, account, merchant, transaction hash."""
+    _late: list[tuple[int, int, str, int, list[int]]] = field(default_factory=list)
+    """Heap of labels still to come: known at, payment's time, account, transaction hash, entities."""
 
     def advance(self, batch: pa.RecordBatch) -> NDArray[np.float64]:
         """Features of a batch, float64[n, features] in catalogue order.
@@ -80,33 +81,35 @@ class Backfill:
         advanced = advance_accounts([self.accounts.get(key) for key in keys], slot, columns)
         self.accounts.update(zip(keys, advanced.blobs, strict=True))
 
-        merchant_keys, merchant_slot = slots(columns.merchant.tolist())
-        states = [self.merchants.get(key) for key in merchant_keys]
-        query_merchants(states, np.where(columns.merchant == 0, -1, merchant_slot), columns.time, advanced.features)
-        payments = np.full(len(columns), PAYMENT, np.int8)
-        new = advance_merchants(states, merchant_slot, columns.time, columns.tx, payments)
-        self.merchants.update(zip(merchant_keys, new, strict=True))
+        activity, row, kind = activity_of(columns, np.full(len(columns), PAYMENT, np.int8))
+        entities, entity_slot = slots(activity.entity.tolist())
+        states = [self.entities.get(entity) for entity in entities]
+        seen = np.full(columns.entities.shape, -1, np.int64)
+        seen[row, kind] = entity_slot
+        query_entities(states, seen, columns.time, advanced.features)
+        self.entities.update(zip(entities, advance_entities(states, entity_slot, activity), strict=True))
 
         for i in np.flatnonzero(frauds):
-            label = (int(columns.time[i]), account_ids[i], int(columns.merchant[i]), int(columns.tx[i]))
+            label = (int(columns.time[i]), account_ids[i], int(columns.tx[i]), columns.entities[i].tolist())
             if known_at[i] <= columns.time[i] + LABEL_DELAY:
                 self._apply_label(*label)
             else:
                 heapq.heappush(self._late, (int(known_at[i]), *label))
         return advanced.features
 
-    def _apply_label(self, time: int, account: str, merchant: int, tx: int) -> None:
+    def _apply_label(self, time: int, account: str, tx: int, of: list[int]) -> None:
         fraud = np.ones(1, np.int8)
-        times, hashes, slot = np.array([time]), np.array([tx]), np.zeros(1, np.int64)
-        label = label_columns(times, hashes)
+        slot = np.zeros(1, np.int64)
+        label = label_columns(np.array([time]), np.array([tx]), np.array([of], np.uint64))
         self.accounts[account] = advance_accounts([self.accounts.get(account)], slot, label, fraud).blobs[0]
-        if merchant:
-            state = [self.merchants.get(merchant)]
-            self.merchants[merchant] = advance_merchants(state, slot, times, hashes, fraud)[0]
+        activity, _, _ = activity_of(label, fraud)
+        entities, slot = slots(activity.entity.tolist())
+        new = advance_entities([self.entities.get(entity) for entity in entities], slot, activity)
+        self.entities.update(zip(entities, new, strict=True))
 
 
-def label_columns(time: NDArray[np.int64], tx: NDArray[np.int64]) -> Columns:
-    """Columns for labels: only the payment's time and transaction hash count."""
+def label_columns(time: NDArray[np.int64], tx: NDArray[np.int64], entities: NDArray[np.uint64]) -> Columns:
+    """Columns for labels: only the payment's time, transaction hash and entities count."""
     n = len(time)
     zeros = np.zeros(n, np.int64)
     return Columns(
@@ -115,7 +118,8 @@ def label_columns(time: NDArray[np.int64], tx: NDArray[np.int64]) -> Columns:
         scale=np.ones(n),
         tx=tx,
         identifiers=np.zeros((n, 5), np.int64),
-        merchant=np.zeros(n, np.uint64),
+        entities=entities,
+        account=zeros,
         lat=zeros,
         lon=zeros,
         balance=zeros,
@@ -124,7 +128,7 @@ def label_columns(time: NDArray[np.int64], tx: NDArray[np.int64]) -> Columns:
 
 
 def backfill(batches: Iterable[pa.RecordBatch], into: Backfill | None = None) -> Iterator[pa.RecordBatch]:
-    """Features of a whole history, batch by batch, in memory bounded by the number of accounts and merchants.
+    """Features of a whole history, batch by batch, in memory bounded by the number of accounts and entities.
 
     Args:
         batches: As Backfill.advance takes them.

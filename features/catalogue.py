@@ -24,7 +24,11 @@ ACCOUNT_WINDOWS: dict[str, int] = {
     "7d": 7 * DAY,
     "30d": 30 * DAY,
 }
-MERCHANT_WINDOWS: dict[str, int] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+MERCHANT_WINDOWS: dict[str, int] = {"1d": DAY, "3d": 3 * DAY, "7d": 7 * DAY, "14d": 14 * DAY, "30d": 30 * DAY}
+DEVICE_WINDOWS: dict[str, int] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+
+ENTITIES: dict[str, str] = {"merchant": "merchant_id", "device": "device_id", "ip": "ip_address"}
+"""What has features across accounts, and the field of Transaction that names it."""
 
 _SPOKEN = {
     "1min": "the last minute",
@@ -113,30 +117,69 @@ def _distinct(what: str, source: str, window: str) -> Feature:
     )
 
 
-def _merchant_window(window: str) -> tuple[Feature, ...]:
-    span = f"(t - 7d - {window}, t - 7d]"
-    return (
-        Feature(
-            name=f"merchant_count_{window}",
-            meaning=f"payments at the merchant over {span}",
-            unit="payments",
+def _entity(what: str, windows: dict[str, int]) -> tuple[Feature, ...]:
+    source = ENTITIES[what]
+    spoken = {"merchant": "at the merchant", "device": "from the device", "ip": "from the IP address"}[what]
+
+    def feature(name: str, meaning: str, unit: str, reason: str, window: str = "", **more: str) -> Feature:
+        return Feature(
+            name=f"{what}_{name}",
+            meaning=meaning,
+            unit=unit,
             window=window,
-            sources=("merchant_id", "event_time"),
-            sensitivity="none",
-            reason=f"{{value:.0f}} payments at the merchant in {window} a week ago",
-            missing="0 without merchant_id",
-        ),
-        Feature(
-            name=f"merchant_fraud_rate_{window}",
-            meaning=f"share of confirmed frauds among the payments at the merchant over {span}; 0 if there were none",
-            unit="share",
-            window=window,
-            sources=("merchant_id", "event_time", "labels"),
-            sensitivity="none",
-            reason=f"{{value:.0%}} of the merchant's payments in {window} a week ago were fraud",
-            missing="0 without merchant_id",
-        ),
-    )
+            sources=(source, "event_time", *more.pop("also", "").split()),
+            sensitivity="none" if what == "merchant" else "location" if what == "ip" else "behaviour",
+            reason=reason,
+            missing=more.pop("missing", f"NaN without {source}"),
+        )
+
+    features: list[Feature] = []
+    for window in windows:
+        span = f"over (t - 7d - {window}, t - 7d]"
+        features += [
+            feature(
+                f"count_{window}",
+                f"payments {spoken} {span}",
+                "payments",
+                f"{{value:.0f}} payments {spoken} in {window} a week ago",
+                window,
+            ),
+            feature(
+                f"fraud_rate_{window}",
+                f"share of confirmed frauds among the payments {spoken} {span}; 0 if there were none",
+                "share",
+                f"{{value:.0%}} of the payments {spoken} in {window} a week ago were fraud",
+                window,
+                also="labels",
+            ),
+        ]
+    longest = list(windows)[-1]
+    span = f"over (t - 7d - {longest}, t - 7d]"
+    if what == "merchant":
+        features += [
+            feature(
+                f"days_since_{which}fraud",
+                f"time since the {words} confirmed fraud {spoken} {span}",
+                "days",
+                f"{words} confirmed fraud {spoken} {{value:.0f}} days ago",
+                longest,
+                also="labels",
+                missing=f"NaN without {source} or without such a fraud",
+            )
+            for which, words in (("", "latest"), ("first_", "earliest"))
+        ]
+    else:
+        features.append(
+            feature(
+                f"accounts_{longest}",
+                f"number of different accounts that paid {spoken} {span}",
+                "accounts",
+                f"{{value:.0f}} accounts paid {spoken} in {longest} a week ago",
+                longest,
+                also="account_id",
+            )
+        )
+    return tuple(features)
 
 
 def _one(name: str, meaning: str, unit: str, sources: str, reason: str, **more: str) -> Feature:
@@ -273,7 +316,9 @@ CATALOGUE: tuple[Feature, ...] = (
          "account_id amount", "mean of {value:,.2f} since the account was first seen"),
     _one("account_frauds", "confirmed frauds on the account up to t - 7d", "payments", "account_id labels",
          "{value:.0f} confirmed frauds on the account"),
-    *(feature for window in MERCHANT_WINDOWS for feature in _merchant_window(window)),
+    *_entity("merchant", MERCHANT_WINDOWS),
+    *_entity("device", DEVICE_WINDOWS),
+    *_entity("ip", DEVICE_WINDOWS),
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)

@@ -7,11 +7,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from features.catalogue import ENTITIES
 from features.hashing import hash_strings, narrow
 from features.kernel_account import MISSING
+from features.kernel_entity import ACCOUNT_MASK
 from vedette.money import exponent
 
 _IDENTIFIERS = ("merchant_id", "mcc", "device_id", "country", "payee")
+
+_SALT = {
+    "merchant_id": np.uint64(0),
+    "device_id": np.uint64(0x9E3779B97F4A7C15),
+    "ip_address": np.uint64(0xC2B2AE3D27D4EB4F),
+}
+"""Mixed into an entity's hash, so that a device has another one than a merchant of the same name."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +32,10 @@ class Columns:
     scale: NDArray[np.float64]
     tx: NDArray[np.int64]
     identifiers: NDArray[np.int64]
-    merchant: NDArray[np.uint64]
+    entities: NDArray[np.uint64]
+    """uint64[n, 3], hash of merchant, device and address; 0 is missing."""
+    account: NDArray[np.int64]
+    """int64[n], hash of the account within ACCOUNT_MASK, never 0."""
     lat: NDArray[np.int64]
     lon: NDArray[np.int64]
     balance: NDArray[np.int64]
@@ -49,20 +61,38 @@ def from_batch(batch: pa.RecordBatch) -> Columns:
         index = batch.schema.get_field_index(name)
         return batch.column(index) if index >= 0 else absent
 
-    merchant = hash_strings(column("merchant_id"))
-    hashes = [merchant, *(hash_strings(column(name)) for name in _IDENTIFIERS[1:])]
+    hashes = {name: hash_strings(column(name)) for name in (*_IDENTIFIERS, "ip_address")}
     return Columns(
         time=_integers(batch.column("event_time")),
         amount=_integers(batch.column("amount")),
         scale=_scale(batch.column("currency")),
         tx=hash_strings(batch.column("transaction_id")).view(np.int64),
-        identifiers=np.column_stack([narrow(h) for h in hashes]),
-        merchant=merchant,
+        identifiers=np.column_stack([narrow(hashes[name]) for name in _IDENTIFIERS]),
+        entities=np.column_stack([entity_hash(name, hashes[name]) for name in ENTITIES.values()]),
+        account=account_hash(batch.column("account_id")),
         lat=_millionths(column("lat")),
         lon=_millionths(column("lon")),
         balance=_integers(column("balance")),
         opened_at=_integers(column("account_opened_at")),
     )
+
+
+def entity_hash(field: str, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """What a field of Transaction names, as an entity: its hash mixed with the kind, 0 where it is missing.
+
+    Args:
+        field: Of catalogue.ENTITIES.
+        hashes: uint64[n], of the field's values by hash_strings.
+    """
+    mixed = hashes ^ _SALT[field]
+    mixed[mixed == 0] = 1
+    mixed[hashes == 0] = 0
+    return mixed
+
+
+def account_hash(account_id: pa.Array) -> NDArray[np.int64]:
+    """What tells accounts apart in the state of a device or an address, int64[n], never 0."""
+    return np.maximum((hash_strings(account_id) & np.uint64(ACCOUNT_MASK)).astype(np.int64), 1)
 
 
 def _integers(array: pa.Array) -> NDArray[np.int64]:

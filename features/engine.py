@@ -1,4 +1,4 @@
-"""The kernels over blobs as Python holds them: one bytes object per account or merchant."""
+"""The kernels over blobs as Python holds them: one bytes object per account or entity."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from features import kernel_account, kernel_merchant
+from features import kernel_account, kernel_entity
+from features.activity import Activity
 from features.catalogue import NAMES
 from features.columns import Columns
 from vedette.errors import StateError
@@ -26,7 +27,7 @@ class Advanced:
     blobs: list[bytes]
     """The new state of each account, in the order the old ones were given."""
     features: NDArray[np.float64]
-    """float64[n, features] in catalogue order, the merchants' columns not yet filled."""
+    """float64[n, features] in catalogue order, the entities' columns not yet filled."""
     status: NDArray[np.int8]
     """NEW, DUPLICATE or LATE of features.kernel_account for each event."""
 
@@ -78,37 +79,44 @@ def advance_accounts(
     return Advanced(_unpack(new, new_starts), out, status)
 
 
-def advance_merchants(
-    blobs: Sequence[bytes | None],
-    slot: NDArray[np.int64],
-    time: NDArray[np.int64],
-    tx: NDArray[np.int64],
-    label: NDArray[np.int8],
-) -> list[bytes]:
-    """Take activity into the states of its merchants; the arrays as in advance_accounts.
+def advance_entities(blobs: Sequence[bytes | None], slot: NDArray[np.int64], activity: Activity) -> list[bytes]:
+    """Take activity into the states of its entities.
+
+    Args:
+        blobs: The state of each entity; None or empty for a new one.
+        slot: int64[n], which entity each record belongs to.
+        activity: n records.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    new, new_starts, broken = kernel_merchant.advance_merchants(buffer, starts, slot, time, tx, label)
+    new, new_starts, broken = kernel_entity.advance_entities(
+        buffer, starts, slot, activity.time, activity.tx, activity.account, activity.label
+    )
     if broken >= 0:
-        raise _unreadable("merchant", blobs[broken])
+        raise _unreadable("entity", blobs[broken])
     return _unpack(new, new_starts)
 
 
-def query_merchants(
+def query_entities(
     blobs: Sequence[bytes | None], slot: NDArray[np.int64], time: NDArray[np.int64], features: NDArray[np.float64]
 ) -> None:
-    """Fill the merchants' columns of features, float64[n, features], in place; slot -1 is no merchant.
+    """Fill the entities' columns of features, float64[n, features], in place.
+
+    Args:
+        blobs: The state of each entity; None or empty for a new one.
+        slot: int64[n, 3], merchant, device and address of each payment, -1 for none.
+        time: int64[n].
+        features: What to fill.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    broken = kernel_merchant.query_merchants(buffer, starts, slot, time, features)
+    broken = kernel_entity.query_entities(buffer, starts, slot, time, features)
     if broken >= 0:
-        raise _unreadable("merchant", blobs[broken])
+        raise _unreadable("entity", blobs[broken])
 
 
 def stateless_features(columns: Columns) -> NDArray[np.float64]:
@@ -137,6 +145,6 @@ def _unpack(buffer: NDArray[np.uint8], starts: NDArray[np.int64]) -> list[bytes]
 def _unreadable(what: str, blob: bytes | None) -> StateError:
     head = (blob or b"")[:8].hex()
     return StateError(
-        f"the state of {what} cannot be read (it begins with {head})",
+        f"the state of an {what} cannot be read (it begins with {head})",
         remedy="it is corrupt or was written by a newer release; restore it, or delete the key to start afresh",
     )

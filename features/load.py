@@ -27,7 +27,7 @@ class Loaded:
     """How many states were written."""
 
     accounts: int
-    merchants: int
+    entities: int
 
 
 def partition_of(account_id: str, partitions: int) -> int:
@@ -65,7 +65,7 @@ def load_state(
     positions: Positions | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Loaded:
-    """Write the state of all accounts and merchants, before a worker first starts.
+    """Write the state of all accounts and entities, before a worker first starts.
 
     Labels that the backfill still holds back are not part of the state; they are for the stream to bring. While this
     runs, and if it fails half-way, no worker can claim a partition.
@@ -103,7 +103,7 @@ def load_state(
     for partition, epoch in epochs.items():
         begin = {keys.position(topic): offsets[partition] for topic, offsets in (positions or {}).items()}
         store.commit(partition, epoch, {}, {**begin, keys.LOADING: 0})
-    return Loaded(len(state.accounts), sum(map(bool, state.merchants)))
+    return Loaded(len(state.accounts), len(state.entities))
 
 
 def _by_partition(state: Backfill, prefix: str, partitions: int) -> dict[int, dict[str, bytes]]:
@@ -112,8 +112,7 @@ def _by_partition(state: Backfill, prefix: str, partitions: int) -> dict[int, di
     for account, blob in state.accounts.items():
         partition = partition_of(account, partitions)
         blobs[partition][f"{keys.account(prefix, partition)}{account}"] = blob
-    for merchant, blob in state.merchants.items():
-        if merchant:  # 0 is no merchant
-            partition = merchant % partitions
-            blobs[partition][f"{keys.merchant(prefix, partition)}{merchant:x}"] = blob
+    for entity, blob in state.entities.items():
+        partition = entity % partitions
+        blobs[partition][f"{keys.entity(prefix, partition)}{entity:x}"] = blob
     return blobs

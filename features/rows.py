@@ -1,4 +1,4 @@
-"""What an account or a merchant remembers: rows in order of event time, as int64[n, columns].
+"""What an account, merchant, device or address remembers: rows in order of event time, as int64[n, columns].
 
 A row is an event (COUNT 1), a label whose event has not arrived yet (COUNT 0, FRAUD 1), or a tile: the events of one
 hour folded together once there are more than EXACT events. A tile stands before all events and counts as if
@@ -17,9 +17,13 @@ from numpy.typing import NDArray
 from vedette.clock import HOUR
 
 TIME, COUNT, FRAUD, TX = 0, 1, 2, 3
+ACCOUNT = 4
+ENTITY_COLUMNS = 5
+"""Columns of the row of a merchant, device or address: the first four and the account."""
+
 SUM, MAX, MERCHANT, CATEGORY, DEVICE, COUNTRY, PAYEE = 4, 5, 6, 7, 8, 9, 10
-EVENT_COLUMNS = 4
 PAYMENT_COLUMNS = 11
+"""Columns of an account's row: the first four and what was paid to whom."""
 
 EXACT = 512
 FOLD = 64
@@ -88,7 +92,7 @@ def open_gap(rows: NDArray[np.int64], squares: NDArray[np.float64], p: int, tail
 def merge(rows: NDArray[np.int64], squares: NDArray[np.float64], into: int, row: int) -> None:
     """Add one row to a tile; the squares by the formula of Chan, Golub and LeVeque (1979), which loses no digits."""
     n, m = rows[into, COUNT], rows[row, COUNT]
-    if rows.shape[1] > SUM:
+    if rows.shape[1] == PAYMENT_COLUMNS:
         if n and m:
             apart = rows[into, SUM] / n - rows[row, SUM] / m
             squares[into] += apart * apart * n * m / (n + m)
@@ -98,6 +102,14 @@ def merge(rows: NDArray[np.int64], squares: NDArray[np.float64], into: int, row:
     rows[into, TIME] = max(rows[into, TIME], rows[row, TIME])
     rows[into, COUNT] = n + m
     rows[into, FRAUD] += rows[row, FRAUD]
+
+
+@numba.njit(cache=True, nogil=True)
+def anonymise(rows: NDArray[np.int64], p: int) -> None:
+    """Take from row p what tells one event from others, as a tile has none of it."""
+    rows[p, TX] = 0
+    for c in range(MERCHANT if rows.shape[1] == PAYMENT_COLUMNS else ACCOUNT, rows.shape[1]):
+        rows[p, c] = 0
 
 
 @numba.njit(cache=True, nogil=True)
@@ -113,9 +125,7 @@ def fold(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles
             if last != r:
                 rows[last] = rows[r]
                 squares[last] = squares[r]
-            rows[last, TX] = 0
-            for c in range(MERCHANT, rows.shape[1]):
-                rows[last, c] = 0
+            anonymise(rows, last)
     # Close the hole between the tiles and the events that stay, by moving the tiles.
     shift = first + FOLD - 1 - last
     if shift:
@@ -128,9 +138,7 @@ def fold(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles
 @numba.njit(cache=True, nogil=True)
 def settle(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles: int, p: int) -> tuple[int, int]:
     """Turn row p, an event that arrived among the tiles, into a tile; new head and number of tiles."""
-    rows[p, TX] = 0
-    for c in range(MERCHANT, rows.shape[1]):
-        rows[p, c] = 0
+    anonymise(rows, p)
     hour = rows[p, TIME] // HOUR
     if p + 1 < head + tiles and rows[p + 1, TIME] // HOUR == hour:
         gone = p

@@ -73,7 +73,7 @@ def rows_to_labels(batch: pa.RecordBatch, source: str, *, frauds_only: bool = Tr
         frauds_only: Leave the genuine transactions out. Rows whose truth is unknown (null) never give a label.
     """
     names = (
-        "fraud", "labelled_at", "transaction_id", "account_id", "event_time", "merchant_id", "device_id",
+        "fraud", "labelled_at", "transaction_id", "account_id", "event_time", "merchant_id", "device_id", "ip_address",
     )  # fmt: skip
     wanted = (True,) if frauds_only else (True, False)
     return [
@@ -86,8 +86,9 @@ def rows_to_labels(batch: pa.RecordBatch, source: str, *, frauds_only: bool = Tr
             labelled_at=labelled_at,
             merchant_id=merchant,
             device_id=device,
+            ip_address=address,
         )
-        for fraud, labelled_at, transaction, account, time, merchant, device in zip(
+        for fraud, labelled_at, transaction, account, time, merchant, device, address in zip(
             *(batch.column(name).to_pylist() for name in names), strict=True
         )
         if fraud in wanted and labelled_at is not None

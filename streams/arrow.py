@@ -1,4 +1,4 @@
-"""The Arrow messages: the feature log, and the activity that travels from accounts to merchants."""
+"""The Arrow messages: the feature log, and the activity that travels from accounts to the entities they touch."""
 
 from collections.abc import Sequence
 
@@ -6,19 +6,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from features.activity import Activity
+
 # The producer compresses; and Arrow's thread pool costs more than it saves on batches of this size.
 _PLAIN = pa.ipc.IpcWriteOptions(use_threads=False)
 
 ACTIVITY = pa.schema(
     [
-        ("merchant", pa.uint64()),  # hash of the merchant id
+        ("entity", pa.uint64()),  # hash of the merchant, device or address, see features.columns.entity_hash
         ("time", pa.int64()),  # event time of the payment, milliseconds
-        ("tx", pa.int64()),  # hash of the transaction id
+        ("tx", pa.int32()),  # hash of the transaction id, cut to what states keep of it
+        ("account", pa.int32()),  # likewise of the account, 0 where a state keeps none
         ("label", pa.int8()),  # -1 payment, 1 confirmed fraud, 0 confirmed not
         ("partition", pa.int32()),  # of the message it comes from
         ("offset", pa.int64()),  # likewise: by these two it is applied once
     ]
 )
+_RECORD = ACTIVITY.names[:-2]
+"""What features.activity calls a record."""
 
 
 def write(batch: pa.RecordBatch) -> bytes:
@@ -62,6 +67,12 @@ def read_activity(message: bytes, partitions: int) -> pa.RecordBatch:
     return batch
 
 
+def activity_in(table: pa.Table) -> Activity:
+    """The records of a table with the columns of ACTIVITY."""
+    entity, time, tx, account, label = (table.column(name).to_numpy() for name in _RECORD)
+    return Activity(entity, time, tx.astype(np.int64), account.astype(np.int64), label)
+
+
 def feature_batch(
     carried: pa.RecordBatch,
     names: Sequence[str],
@@ -87,32 +98,25 @@ def feature_batch(
 
 
 def activity_by_partition(
-    merchant: NDArray[np.uint64],
-    time: NDArray[np.int64],
-    tx: NDArray[np.int64],
-    label: NDArray[np.int8],
-    partition: NDArray[np.int32],
-    offset: NDArray[np.int64],
-    partitions: int,
-    source: str,
+    activity: Activity, partition: NDArray[np.int32], offset: NDArray[np.int64], partitions: int, source: str
 ) -> dict[int, bytes]:
-    """Activity as one message per partition of the merchants; rows without a merchant are left out.
+    """Activity as one message per partition of its entities.
 
     Args:
-        merchant: uint64[n], 0 for none; which partition owns a merchant is its hash modulo `partitions`.
-        time: int64[n].
-        tx: int64[n].
-        label: int8[n].
+        activity: n records.
         partition: int32[n], of the source messages.
         offset: int64[n], of the source messages.
         partitions: Of the activity topic.
         source: Topic of the source messages, without prefix.
     """
-    owner = np.where(merchant == 0, -1, (merchant % np.uint64(partitions)).astype(np.int64))
-    schema = ACTIVITY.with_metadata({"source": source})
-    messages: dict[int, bytes] = {}
-    for number in np.unique(owner[owner >= 0]).tolist():
-        mine = owner == number
-        arrays = [pa.array(column[mine]) for column in (merchant, time, tx, label, partition, offset)]
-        messages[number] = write(pa.RecordBatch.from_arrays(arrays, schema=schema))
-    return messages
+    owner = (activity.entity % np.uint64(partitions)).astype(np.int16)  # sorted by radix, unlike wider integers
+    order = np.argsort(owner, kind="stable")
+    columns = [*(getattr(activity, name) for name in _RECORD), partition, offset]
+    arrays = [pa.array(c[order], field.type, safe=False) for c, field in zip(columns, ACTIVITY, strict=True)]
+    whole = pa.RecordBatch.from_arrays(arrays, schema=ACTIVITY.with_metadata({"source": source}))
+    owners, starts = np.unique(owner[order], return_index=True)
+    ends = [*starts[1:].tolist(), len(owner)]
+    return {
+        number: write(whole.slice(start, end - start))
+        for number, start, end in zip(owners.tolist(), starts.tolist(), ends, strict=True)
+    }

@@ -15,12 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import NAMES, StateStore, from_batch
+from features.activity import activity_of
 from features.backfill import label_columns
-from features.columns import Columns
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants
+from features.catalogue import ENTITIES
+from features.columns import Columns, entity_hash
+from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
-from streams.arrow import activity_by_partition, feature_batch, read_activity, write
+from streams.arrow import activity_by_partition, activity_in, feature_batch, read_activity, write
 from streams.decode import Record, Reject, decode_labels, decode_transactions
 from streams.partition import Cache, Partition, claim
 from streams.publish import Outbox, Publisher, Receipt
@@ -39,9 +41,9 @@ class Pipeline:
         store: Where state lives.
         publisher: Where results go.
         judge: The model and policy in force.
-        partitions: Of the activity topic; decides who owns a merchant.
+        partitions: Of the activity topic; decides who owns a merchant, device or address.
         prefix: Of the store's keys.
-        cache_accounts: States of accounts and merchants held in memory.
+        cache_accounts: States of accounts, merchants, devices and addresses held in memory.
         max_future_ms: See decode_transactions.
     """
 
@@ -130,14 +132,14 @@ class Pipeline:
         columns = from_batch(batch)
         partition = np.array([record.partition for record in kept], np.int32)
         accounts = self._accounts(work, partition, batch.column("account_id").to_pylist())
-        merchant_slot, merchants = self._merchants(columns)
+        entity_slot, entities = self._entities(columns)
         clock.lap("columns")
-        blobs = self._cache.fetch([*accounts.names, *merchants], self._store.load)
+        blobs = self._cache.fetch([*accounts.names, *entities], self._store.load)
         clock.lap("load")
         mine = len(accounts.names)
         advanced = advance_accounts(blobs[:mine], accounts.slot, columns)
-        query_merchants(blobs[mine:], merchant_slot, columns.time, advanced.features)
-        owned = {name: blob or b"" for name, blob in zip(merchants, blobs[mine:], strict=True) if merchants[name]}
+        query_entities(blobs[mine:], entity_slot, columns.time, advanced.features)
+        owned = {name: blob or b"" for name, blob in zip(entities, blobs[mine:], strict=True) if entities[name]}
         self._cache.put(owned | accounts.share(work.parts, advanced.blobs))
         for part, rows in zip(work.parts, rows_of(work.parts, partition), strict=True):
             newest = int(columns.time[rows].max(initial=0))
@@ -165,10 +167,7 @@ class Pipeline:
         def log() -> Outbox:
             carried = batch.select(list(_CARRIED))
             message = write(feature_batch(carried, NAMES, features, scored.score, self._judge.about))
-            payments = np.full(len(batch), PAYMENT, np.int8)
-            activity = activity_by_partition(
-                columns.merchant, columns.time, columns.tx, payments, partition, offset, self._partitions, work.topic
-            )
+            activity = self._activity_of(columns, np.full(len(batch), PAYMENT, np.int8), partition, offset, work.topic)
             return Outbox(work.topic, features=(work.parts[0].partition.number, message), activity=activity)
 
         if len(batch):
@@ -181,16 +180,24 @@ class Pipeline:
 
         return keys_of(work.parts, partition, names)
 
-    def _merchants(self, columns: Columns) -> tuple[NDArray[np.int64], dict[str, bool]]:
-        """Which merchant each row has (-1 for none), and the key of each one's state with whether it is owned here."""
-        known, inverse = np.unique(columns.merchant, return_inverse=True)
-        if len(known) and known[0] == 0:
-            known, inverse = known[1:], inverse - 1
-        merchants: list[int] = known.tolist()
-        return inverse, {self._merchant_key(key): key % self._partitions in self.owned for key in merchants}
+    def _entities(self, columns: Columns) -> tuple[NDArray[np.int64], dict[str, bool]]:
+        """Merchant, device and address of each row (-1 for none), and the key of each with whether it is owned here."""
+        hashes = columns.entities.ravel()
+        encoded = pa.array(hashes, mask=hashes == 0).dictionary_encode()
+        slot = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
+        entities: list[int] = encoded.dictionary.to_pylist()
+        owned = {self._entity_key(entity): entity % self._partitions in self.owned for entity in entities}
+        return slot.reshape(columns.entities.shape), owned
 
-    def _merchant_key(self, merchant: int) -> str:
-        return f"{keys.merchant(self._prefix, merchant % self._partitions)}{merchant:x}"
+    def _entity_key(self, entity: int) -> str:
+        return f"{keys.entity(self._prefix, entity % self._partitions)}{entity:x}"
+
+    def _activity_of(
+        self, columns: Columns, label: NDArray[np.int8], partition: NDArray[np.int32], offset: NDArray[np.int64],
+        topic: str,
+    ) -> dict[int, bytes]:  # fmt: skip
+        activity, row, _ = activity_of(columns, label)
+        return activity_by_partition(activity, partition[row], offset[row], self._partitions, topic)
 
     def _labels(self, work: Work, records: Sequence[Record]) -> None:
         labels, kept, work.outbox.rejects = decode_labels(records)
@@ -199,17 +206,19 @@ class Pipeline:
         time = np.array([label.event_time for label in labels], np.int64)
         tx = hash_strings(pa.array([label.transaction_id for label in labels], pa.string())).view(np.int64)
         fraud = np.array([label.fraud for label in labels], np.int8)
-        merchant = hash_strings(pa.array([label.merchant_id for label in labels], pa.string()))
+        entities = [
+            entity_hash(name, hash_strings(pa.array([getattr(label, name) for label in labels], pa.string())))
+            for name in ENTITIES.values()
+        ]
+        columns = label_columns(time, tx, np.column_stack(entities))
         offset = np.array([record.offset for record in kept], np.int64)
         blobs = self._cache.fetch(accounts.names, self._store.load)
-        advanced = advance_accounts(blobs, accounts.slot, label_columns(time, tx), fraud)
+        advanced = advance_accounts(blobs, accounts.slot, columns, fraud)
         self._cache.put(accounts.share(work.parts, advanced.blobs))
-        work.outbox.activity = activity_by_partition(
-            merchant, time, tx, fraud, partition, offset, self._partitions, work.topic
-        )
+        work.outbox.activity = self._activity_of(columns, fraud, partition, offset, work.topic)
 
     def _activity(self, work: Work, records: Sequence[Record]) -> None:
-        """Take activity into the merchants of each partition, each source position once."""
+        """Take activity into the entities of each partition, each source position once."""
         by_number = {part.partition.number: part for part in work.parts}
         applied: dict[tuple[int, str], NDArray[np.int64]] = {}
         batches: list[pa.RecordBatch] = []
@@ -235,16 +244,15 @@ class Pipeline:
             part = by_number[number]
             part.meta |= {keys.source(source, i): end for i, end in enumerate(ends.tolist()) if end}
         if batches:
-            table = pa.Table.from_batches(batches).combine_chunks()
-            merchant, time, tx, label = (table.column(name).to_numpy() for name in ("merchant", "time", "tx", "label"))
+            activity = activity_in(pa.Table.from_batches(batches).combine_chunks())
 
             def names(_: int, rows: slice) -> list[str]:
-                return [self._merchant_key(key) for key in merchant[rows].tolist()]
+                return [self._entity_key(key) for key in activity.entity[rows].tolist()]
 
-            merchants = keys_of(work.parts, np.concatenate(owner), names)
-            blobs = self._cache.fetch(merchants.names, self._store.load)
-            fresh = advance_merchants(blobs, merchants.slot, time, tx, label)
-            self._cache.put(merchants.share(work.parts, fresh))
+            entities = keys_of(work.parts, np.concatenate(owner), names)
+            blobs = self._cache.fetch(entities.names, self._store.load)
+            fresh = advance_entities(blobs, entities.slot, activity)
+            self._cache.put(entities.share(work.parts, fresh))
 
 
 class _Stages:

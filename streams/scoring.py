@@ -18,6 +18,7 @@ from vedette.events import Alert, Decision
 EVENT_COLUMNS = tuple(SCHEMA.names)
 """What rules may refer to besides features."""
 
+_NAMED = ("merchant_id", "payee", "channel", "country", "device_id", "ip_address")
 _COPIED = ("transaction_id", "account_id", "event_time", "amount", "currency")
 
 
@@ -117,7 +118,7 @@ def _naming(decision: Decision, batch: pa.RecordBatch, row: int) -> Decision:
 
 
 def _alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:
-    of = {name: batch.column(name)[row].as_py() for name in ("merchant_id", "payee", "channel", "country")}
+    of = {name: batch.column(name)[row].as_py() for name in _NAMED}
     return Alert(
         alert_id=f"alert-{decision.transaction_id}",
         transaction_id=decision.transaction_id,

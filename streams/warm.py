@@ -4,8 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from features import NAMES
+from features.activity import activity_of
 from features.columns import from_batch
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants
+from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
 from streams.decode import SCHEMA
 from streams.scoring import Judge
 
@@ -14,11 +15,13 @@ def warm_up(judge: Judge) -> None:
     """Take one made-up transaction through kernels, model and policy, and forget it."""
     row = {
         "transaction_id": "t", "account_id": "a", "amount": 1, "currency": "EUR", "event_time": 1, "merchant_id": "m",
+        "device_id": "d", "ip_address": "::1",
     }  # fmt: skip
     batch = pa.RecordBatch.from_pylist([{name: row.get(name) for name in SCHEMA.names}], schema=SCHEMA)
     columns = from_batch(batch)
     slot = np.zeros(1, np.int64)
     advanced = advance_accounts([None], slot, columns)
-    blobs = advance_merchants([None], slot, columns.time, columns.tx, np.full(1, PAYMENT, np.int8))
-    query_merchants(blobs, slot, columns.time, advanced.features)
+    activity, _, kinds = activity_of(columns, np.full(1, PAYMENT, np.int8))
+    blobs = advance_entities([None] * len(kinds), kinds, activity)
+    query_entities(blobs, kinds.reshape(1, -1), columns.time, advanced.features)
     judge.judge(batch, np.zeros((1, len(NAMES))), [{}], degraded=False)

@@ -15,6 +15,7 @@ MAX_TIME = 4_102_444_800_000  # 2100-01-01
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Currency = Annotated[str, Meta(min_length=3, max_length=3, description="ISO 4217 code")]
 Country = Annotated[str, Meta(min_length=2, max_length=2, description="ISO 3166-1 alpha-2 code")]
+IpAddress = Annotated[str, Meta(min_length=2, max_length=45)]
 Amount = Annotated[int, Meta(ge=0, le=MAX_AMOUNT, description="minor units of the currency")]
 Time = Annotated[int, Meta(ge=0, le=MAX_TIME, description="milliseconds since 1970-01-01 UTC")]
 Probability = Annotated[float, Meta(ge=0.0, le=1.0)]
@@ -46,7 +47,7 @@ class Transaction(Event, frozen=True):
     lat: Annotated[float, Meta(ge=-90.0, le=90.0)] | None = None
     lon: Annotated[float, Meta(ge=-180.0, le=180.0)] | None = None
     device_id: Id | None = None
-    ip_address: Annotated[str, Meta(min_length=2, max_length=45)] | None = None
+    ip_address: IpAddress | None = None
     balance: (
         Annotated[int, Meta(ge=-MAX_AMOUNT, le=MAX_AMOUNT, description="before the payment, minor units")] | None
     ) = None
@@ -70,6 +71,7 @@ class Label(Event, frozen=True):
     labelled_at: Annotated[int, Meta(ge=0, le=MAX_TIME, description="when the label became known")]
     merchant_id: Id | None = None
     device_id: Id | None = None
+    ip_address: IpAddress | None = None
 
 
 class Decision(Event, frozen=True, omit_defaults=False):
@@ -117,6 +119,8 @@ class Alert(Event, frozen=True, omit_defaults=False):
     payee: str | None = None
     channel: str | None = None
     country: str | None = None
+    device_id: str | None = None
+    ip_address: str | None = None
 
 
 class Challenge(Event, frozen=True, omit_defaults=False):

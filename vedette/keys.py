@@ -4,7 +4,7 @@ Of partition 3 with prefix `vedette:` —
 `vedette:{3}meta` is a hash: `epoch` (who may write), `pos:<topic>` (next offset to apply, the watermark),
 `time` (latest event time applied), `src:<topic>:<partition>` (next offset of that source whose activity is applied),
 `loading` (1 while history is being loaded, and after that failed: no worker may start on half of it);
-`vedette:{3}a:<account_id>` and `vedette:{3}m:<merchant hash>` are state blobs.
+`vedette:{3}a:<account_id>` and `vedette:{3}e:<hash of merchant, device or address>` are state blobs.
 """
 
 EPOCH = "epoch"
@@ -32,6 +32,6 @@ def account(prefix: str, partition: int) -> str:
     return f"{prefix}{{{partition}}}a:"
 
 
-def merchant(prefix: str, partition: int) -> str:
-    """What precedes the merchant's hash in the key of a merchant's state."""
-    return f"{prefix}{{{partition}}}m:"
+def entity(prefix: str, partition: int) -> str:
+    """What precedes the hash in the key of a merchant's, device's or address's state."""
+    return f"{prefix}{{{partition}}}e:"

@@ -46,7 +46,7 @@ _PARTITIONED = (
     (Name.TRANSACTIONS, "account_id", "Transaction", 30, "payments to decide on"),
     (Name.DLQ, "original key", "original bytes", 90, "messages that could not be read, with the reason"),
     (Name.LABELS, "account_id", "Label", 400, "the truth about transactions, as it arrives"),
-    (Name.ACTIVITY, "none", "Arrow record batch", 60, "what merchants saw: the worker's repartition topic"),
+    (Name.ACTIVITY, "none", "Arrow record batch", 60, "what merchants, devices and IPs saw, for their owners"),
     (Name.DECISIONS, "account_id", "Decision", 400, "one decision per transaction"),
     (Name.FEATURES, "none", "Arrow record batch", 90, "all features and scores, one record batch per batch"),
     (Name.ALERTS, "account_id", "Alert", 90, "flagged transactions"),

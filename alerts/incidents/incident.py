@@ -88,6 +88,8 @@ def labels(alerts: list[Alert], *, fraud: bool, now: int) -> list[Label]:
             event_time=alert.event_time,
             labelled_at=now,
             merchant_id=alert.merchant_id,
+            device_id=alert.device_id,
+            ip_address=alert.ip_address,
         )
         for alert in alerts
     ]

@@ -9,7 +9,8 @@ What was chosen, and why:
   arrives, and the payment travels with them through `group_by` to its merchant, where the merchant's are added.
 - The library has no batches that reach across keys: its windows collect per key, its sinks end a stream. So the kernel
   and the model are called per event, without the detour over Arrow that pays off for batches only.
-- It is spared what Vedette does besides: labels, the policy's rules, reasons, alerts, the feature log, dead letters.
+- It is spared what Vedette does besides: devices and addresses, which would travel through two more `group_by`, labels,
+  the policy's rules, reasons, alerts, the feature log, dead letters.
 
 Run as a module with the arguments: broker, redis URL (not used), topic prefix, model file, number of events, all of
 which must be on the topic and no more.
@@ -27,8 +28,10 @@ import numpy as np
 import pyarrow as pa
 from quixstreams import Application, State
 
+from features.account_codec import TX_MASK
+from features.activity import Activity
 from features.columns import Columns
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants
+from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings, narrow
 from features.kernel_account import DUPLICATE, MISSING
 from models.scorer import load_scorer
@@ -40,6 +43,9 @@ STATE = "state"
 CHALLENGE_FROM = 0.5
 _SLOT = np.zeros(1, np.int64)
 _PAYMENT = np.full(1, PAYMENT, np.int8)
+_NO_ENTITIES = np.zeros((1, 3), np.uint64)
+_NO_ACCOUNT = np.zeros(1, np.int64)
+_MERCHANT_ONLY = np.array([[0, -1, -1]])
 
 
 class Enriched(msgspec.Struct, array_like=True, gc=False):
@@ -76,9 +82,10 @@ def main(broker: str, _redis_url: str, prefix: str, model_file: str, events: str
         if payment.merchant_id is not None:
             blob = state.get_bytes(STATE)
             time_ = np.array([payment.event_time])
-            query_merchants([blob], _SLOT, time_, features)
-            tx = hash_strings(pa.array([payment.transaction_id])).view(np.int64)
-            state.set_bytes(STATE, advance_merchants([blob], _SLOT, time_, tx, _PAYMENT)[0])
+            query_entities([blob], _MERCHANT_ONLY, time_, features)
+            tx = hash_strings(pa.array([payment.transaction_id])).view(np.int64) & TX_MASK
+            activity = Activity(_NO_ENTITIES[0], time_, tx, _NO_ACCOUNT, _PAYMENT)
+            state.set_bytes(STATE, advance_entities([blob], _SLOT, activity)[0])
         return encode(_decision(payment, float(scorer.predict(features)[0]), scorer.version, scorer.features_hash))
 
     with tempfile.TemporaryDirectory() as directory:
@@ -135,7 +142,8 @@ def _columns(payment: Transaction) -> Columns:
         scale=np.array([10.0 ** exponent(payment.currency)]),
         tx=hashes[5:].view(np.int64),
         identifiers=narrow(hashes[:5]).reshape(1, 5),
-        merchant=hashes[:1],
+        entities=_NO_ENTITIES,  # the merchant is its own step's key
+        account=_NO_ACCOUNT,
         lat=_millionths(payment.lat),
         lon=_millionths(payment.lon),
         balance=np.array([MISSING if payment.balance is None else payment.balance]),

@@ -5,8 +5,9 @@ where it and the kernel agree, the kernel does what the catalogue says. What the
 
 - A repeated payment (same account, time and id) counts once. It stands where its first delivery stood: of the payments
   at its very time it sees those that had arrived before that delivery.
-- An account is remembered back to 31 days before its newest payment, a merchant as far as the kernel's HORIZON. What
-  is older is forgotten at once: it can be neither counted in a window, nor recognised as repeated, nor relabelled.
+- An account is remembered back to 31 days before its newest payment, a merchant, device or address as far as the
+  kernel's HORIZON. What is older is forgotten at once: it can be neither counted in a window, nor recognised as
+  repeated, nor relabelled.
 - Of a forgotten fraud only the account's number of frauds remains. A label that comes later than that adds to it if
   it says fraud, and changes nothing if it does not.
 - The last label of a payment holds, whether it came before or after the payment.
@@ -19,9 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from features.catalogue import ACCOUNT_WINDOWS, MERCHANT_WINDOWS
+from features.catalogue import ACCOUNT_WINDOWS, DEVICE_WINDOWS, ENTITIES, MERCHANT_WINDOWS
 from features.kernel_account import HORIZON as ACCOUNT_HORIZON
-from features.kernel_merchant import HORIZON as MERCHANT_HORIZON
+from features.kernel_entity import HORIZON as ENTITY_HORIZON
 from vedette.clock import DAY, HOUR
 from vedette.money import exponent
 
@@ -42,6 +43,7 @@ class Payment:
     merchant_id: str | None = None
     mcc: str | None = None
     device_id: str | None = None
+    ip_address: str | None = None
     country: str | None = None
     payee: str | None = None
     lat: float | None = None
@@ -59,6 +61,8 @@ class Truth:
     event_time: int
     fraud: bool
     merchant_id: str | None = None
+    device_id: str | None = None
+    ip_address: str | None = None
 
 
 Event = Payment | Truth
@@ -169,11 +173,11 @@ class AccountOracle:
         return {"distance_km": km, "speed_kmh": km / (max(e.event_time - last.event_time, 1000) / HOUR)}
 
 
-class MerchantOracle:
-    """One merchant."""
+class EntityOracle:
+    """One merchant, device or address."""
 
     def __init__(self) -> None:
-        self._memory = _Memory(MERCHANT_HORIZON)
+        self._memory = _Memory(ENTITY_HORIZON)
 
     def label(self, label: Truth) -> None:
         """Show a label."""
@@ -186,14 +190,52 @@ class MerchantOracle:
             self._memory.payments.append(payment)
         self._memory.forget()
 
-    def query(self, t: int) -> dict[str, float]:
-        """The features of a payment at this time."""
+    def query(self, kind: str, t: int) -> dict[str, float]:
+        """The features of a payment at this time, the entity being of this kind."""
+        windows = MERCHANT_WINDOWS if kind == "merchant" else DEVICE_WINDOWS
         features: dict[str, float] = {}
-        for name, w in MERCHANT_WINDOWS.items():
+        for name, w in windows.items():
             window = [p for p in self._memory.payments if t - DELAY - w < p.event_time <= t - DELAY]
             frauds = [p for p in window if any(label.fraud and _same(label, p) for label in self._memory.labels)]
-            features[f"merchant_count_{name}"] = len(window)
-            features[f"merchant_fraud_rate_{name}"] = len(frauds) / len(window) if window else 0.0
+            features[f"{kind}_count_{name}"] = len(window)
+            features[f"{kind}_fraud_rate_{name}"] = len(frauds) / len(window) if window else 0.0
+        if kind == "merchant":
+            days = [(t - p.event_time) / DAY for p in frauds]
+            features["merchant_days_since_fraud"] = min(days, default=NAN)
+            features["merchant_days_since_first_fraud"] = max(days, default=NAN)
+        else:
+            features[f"{kind}_accounts_30d"] = len({p.account_id for p in window})
+        return features
+
+
+class EntityOracles:
+    """All merchants, devices and addresses."""
+
+    def __init__(self) -> None:
+        self._of: dict[tuple[str, str], EntityOracle] = {}
+
+    def _named(self, event: Event) -> list[EntityOracle]:
+        named = [(kind, getattr(event, field)) for kind, field in ENTITIES.items()]
+        return [self._of.setdefault((kind, name), EntityOracle()) for kind, name in named if name is not None]
+
+    def label(self, label: Truth) -> None:
+        """Show a label to those it names."""
+        for entity in self._named(label):
+            entity.label(label)
+
+    def pay(self, payment: Payment) -> None:
+        """Show a payment to those it names."""
+        for entity in self._named(payment):
+            entity.pay(payment)
+
+    def query(self, payment: Payment) -> dict[str, float]:
+        """The entity features of a payment; those of what it does not name are missing."""
+        features: dict[str, float] = {}
+        for kind, field in ENTITIES.items():
+            name = getattr(payment, field)
+            entity = EntityOracle() if name is None else self._of.get((kind, name), EntityOracle())
+            of_kind = entity.query(kind, payment.event_time)
+            features |= dict.fromkeys(of_kind, NAN) if name is None else of_kind
         return features
 
 

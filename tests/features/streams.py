@@ -8,16 +8,17 @@ import pyarrow as pa
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from features.activity import activity_of
 from features.catalogue import CATALOGUE, LABEL_DELAY, NAMES
 from features.columns import Columns, from_batch
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants, slots
-from tests.features.oracle import AccountOracle, Event, MerchantOracle, Payment, Truth
+from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities, slots
+from tests.features.oracle import AccountOracle, EntityOracles, Event, Payment, Truth
 from vedette.clock import DAY, HOUR, MINUTE
 from vedette.events import MAX_AMOUNT
 
 START = 1_519_000_000_000  # ten days before the end of a February
 
-_COUNTS = {"payments", "0 or 1", "hours", "merchants", "devices", "countries", "payees"}
+_COUNTS = {"payments", "0 or 1", "hours", "merchants", "devices", "countries", "payees", "accounts"}
 EXACT_NAMES = {feature.name for feature in CATALOGUE if feature.unit in _COUNTS} | {"weekday"}
 
 _SCHEMA = pa.schema(
@@ -30,6 +31,7 @@ _SCHEMA = pa.schema(
         "merchant_id": pa.string(),
         "mcc": pa.string(),
         "device_id": pa.string(),
+        "ip_address": pa.string(),
         "country": pa.string(),
         "payee": pa.string(),
         "lat": pa.float64(),
@@ -65,6 +67,7 @@ def _payment(draw: st.DrawFn, number: int, time: int) -> Payment:
         merchant_id=draw(_optional(("m1", "m2", "m3"))),
         mcc=draw(_optional(("5411", "5732"))),
         device_id=draw(_optional(("d1", "d2", "m1"))),
+        ip_address=draw(_optional(("::1", "m1"))),
         country=draw(_optional(("DE", "FR"))),
         payee=draw(_optional(("p1", "p2"))),
         lat=draw(_millionths) / 1e6 if placed else None,
@@ -112,7 +115,7 @@ def histories(draw: st.DrawFn) -> list[Past]:
 def truth(payment: Payment, *, fraud: bool) -> Truth:
     """The label of a payment."""
     p = payment
-    return Truth(p.transaction_id, p.account_id, p.event_time, fraud, p.merchant_id)
+    return Truth(p.transaction_id, p.account_id, p.event_time, fraud, p.merchant_id, p.device_id, p.ip_address)
 
 
 def batch_of(events: Sequence[Event]) -> pa.RecordBatch:
@@ -141,7 +144,7 @@ class Result:
     features: NDArray[np.float64]
     """One row per payment."""
     accounts: dict[str, bytes]
-    merchants: dict[int, bytes]
+    entities: dict[int, bytes]
 
     def of(self, name: str) -> list[float]:
         """One feature of all payments."""
@@ -151,12 +154,12 @@ class Result:
     def same_bits(self, other: "Result") -> bool:
         """Whether two results differ in no bit."""
         mine, others = self.features.view(np.int64), other.features.view(np.int64)
-        same_state = self.accounts == other.accounts and self.merchants == other.merchants
+        same_state = self.accounts == other.accounts and self.entities == other.entities
         return same_state and np.array_equal(mine, others)
 
 
 def through_kernel(events: Sequence[Event], cut: int) -> Result:
-    """Accounts and merchants taken forward in batches of `cut` events; merchant features are asked for at the end."""
+    """Accounts and entities taken forward in batches of `cut` events; entity features are asked for at the end."""
     result = Result(np.empty((0, len(NAMES))), {}, {})
     parts = [result.features]
     for start in range(0, len(events), cut):
@@ -166,50 +169,51 @@ def through_kernel(events: Sequence[Event], cut: int) -> Result:
         advanced = advance_accounts([result.accounts.get(a) for a in accounts], slot, columns, label)
         result.accounts.update(zip(accounts, advanced.blobs, strict=True))
         parts.append(advanced.features[label == PAYMENT])
-        merchants, slot = slots(columns.merchant.tolist())
-        states = [result.merchants.get(m) for m in merchants]
-        new = advance_merchants(states, slot, columns.time, columns.tx, label)
-        result.merchants.update(zip(merchants, new, strict=True))
+        activity, _, _ = activity_of(columns, label)
+        entities, slot = slots(activity.entity.tolist())
+        new = advance_entities([result.entities.get(e) for e in entities], slot, activity)
+        result.entities.update(zip(entities, new, strict=True))
     result.features = np.concatenate(parts)
-
-    payments = [event for event in events if isinstance(event, Payment)]
-    columns, _ = columns_of(payments)
-    merchants, slot = slots(columns.merchant.tolist())
-    slot[columns.merchant == 0] = -1
-    query_merchants([result.merchants.get(m) for m in merchants], slot, columns.time, result.features)
+    ask([event for event in events if isinstance(event, Payment)], result.entities, result.features)
     return result
+
+
+def ask(payments: Sequence[Payment], entities: dict[int, bytes], features: NDArray[np.float64]) -> None:
+    """Fill the entity features of payments, float64[n, features]."""
+    columns, _ = columns_of(payments)
+    names, slot = slots(columns.entities.ravel().tolist())
+    slots_of = np.where(columns.entities == 0, -1, slot.reshape(columns.entities.shape))
+    query_entities([entities.get(e) for e in names], slots_of, columns.time, features)
 
 
 def through_oracle(events: Sequence[Event]) -> list[dict[str, float]]:
     """The same by the oracle."""
     accounts: dict[str, AccountOracle] = {}
-    merchants: dict[str, MerchantOracle] = {}
+    entities = EntityOracles()
     rows: list[dict[str, float]] = []
     for event in events:
         account = accounts.setdefault(event.account_id, AccountOracle())
-        merchant = merchants.setdefault(event.merchant_id or "", MerchantOracle())
         if isinstance(event, Truth):
             account.label(event)
-            merchant.label(event)
+            entities.label(event)
         else:
             rows.append(account.pay(event))
-            merchant.pay(event)
-    merchants[""] = MerchantOracle()  # payments without a merchant have nothing to do with one another
+            entities.pay(event)
     for row, payment in zip(rows, [e for e in events if isinstance(e, Payment)], strict=True):
-        row.update(merchants[payment.merchant_id or ""].query(payment.event_time))
+        row.update(entities.query(payment))
     return rows
 
 
 def past_through_oracle(history: Sequence[Past]) -> list[dict[str, float]]:
     """What a backfill gives: each label is shown with its payment or, if it was known after the delay only, then."""
     accounts = {past.payment.account_id: AccountOracle() for past in history}
-    merchants = {past.payment.merchant_id: MerchantOracle() for past in history}
+    entities = EntityOracles()
     rows: list[dict[str, float]] = []
     late: list[tuple[int, Truth]] = []
 
     def show(label: Truth) -> None:
         accounts[label.account_id].label(label)
-        merchants[label.merchant_id].label(label)
+        entities.label(label)
 
     for past in history:
         p = past.payment
@@ -217,9 +221,8 @@ def past_through_oracle(history: Sequence[Past]) -> list[dict[str, float]]:
             if known_at <= p.event_time:
                 show(label)
         late = [(known_at, label) for known_at, label in late if known_at > p.event_time]
-        at_merchant = MerchantOracle() if p.merchant_id is None else merchants[p.merchant_id]
-        rows.append(accounts[p.account_id].pay(p) | at_merchant.query(p.event_time))
-        merchants[p.merchant_id].pay(p)
+        rows.append(accounts[p.account_id].pay(p) | entities.query(p))
+        entities.pay(p)
         if past.known_at is not None and past.known_at <= p.event_time + LABEL_DELAY:
             show(truth(p, fraud=True))
         elif past.known_at is not None:

@@ -66,7 +66,7 @@ def test_frame_and_warm_start(
     assert json.loads(done.stdout) == {
         "rows": len(payments),
         "accounts": len(state.accounts),
-        "merchants": len(state.merchants),
+        "entities": len(state.entities),
         "rejected": 0,
         "features_hash": catalogue_hash(),
         "output": "frame.parquet",

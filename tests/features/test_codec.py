@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.account_codec import VERSION as ACCOUNT_VERSION
+from features.activity import Activity, activity_of
 from features.catalogue import NAMES
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants
-from features.kernel_merchant import VERSION as MERCHANT_VERSION
+from features.engine import advance_accounts, advance_entities, query_entities
+from features.kernel_entity import VERSION as ENTITY_VERSION
 from features.rows import MOST, layout
 from tests.features.oracle import Event, Payment
 from tests.features.streams import START, columns_of, streams, through_kernel, truth
@@ -18,17 +19,20 @@ from vedette.clock import DAY, HOUR, MINUTE
 from vedette.errors import StateError
 
 NONE = np.empty(0, np.int64)
-NO_LABELS = np.empty(0, np.int8)
+NOTHING = Activity(NONE.view(np.uint64), NONE, NONE, NONE, np.empty(0, np.int8))
 
 _tiled = through_kernel(
     [
         event
-        for p in (Payment(f"t{i}", "a", START + i * HOUR // 3, 100 + i, merchant_id=f"m{i % 3}") for i in range(900))
+        for p in (
+            Payment(f"t{i}", "a", START + i * HOUR // 3, 100 + i, merchant_id=f"m{i % 3}", device_id=f"d{i % 2}")
+            for i in range(900)
+        )
         for event in (p, truth(p, fraud=p.amount % 5 == 0))
     ],
     1000,
 )
-"""An account with tiles, and merchants."""
+"""An account with tiles, merchants and devices."""
 
 
 def account_blobs() -> st.SearchStrategy[bytes]:
@@ -37,10 +41,10 @@ def account_blobs() -> st.SearchStrategy[bytes]:
     return st.one_of(few, st.just(_tiled.accounts["a"]))
 
 
-def merchant_blobs() -> st.SearchStrategy[bytes]:
-    """States of merchants."""
-    few = streams(largest=12).map(lambda events: next(iter(through_kernel(events, 1000).merchants.values())))
-    return st.one_of(few, st.sampled_from(list(_tiled.merchants.values())))
+def entity_blobs() -> st.SearchStrategy[bytes]:
+    """States of merchants, devices and addresses."""
+    few = streams(largest=12).map(lambda events: [*through_kernel(events, 1000).entities.values()])
+    return st.one_of(few.filter(bool).flatmap(st.sampled_from), st.sampled_from(list(_tiled.entities.values())))
 
 
 def read_account(blob: bytes) -> bytes:
@@ -52,11 +56,11 @@ def read_account(blob: bytes) -> bytes:
     return advanced.blobs[0]
 
 
-def read_merchant(blob: bytes) -> bytes:
-    """A merchant's blob after a query and a payment that comes to it."""
-    slot, time = np.zeros(1, np.int64), np.array([START + 50 * DAY])
-    query_merchants([blob], slot, time, np.empty((1, len(NAMES))))
-    return advance_merchants([blob], slot, time, time, np.full(1, PAYMENT, np.int8))[0]
+def read_entity(blob: bytes) -> bytes:
+    """An entity's blob after a query, as merchant and as device, and a payment that comes to it."""
+    columns, label = columns_of([Payment("now", "a", START + 50 * DAY, 1234, device_id="d")])
+    query_entities([blob], np.array([[0, 0, -1]]), columns.time, np.empty((1, len(NAMES))))
+    return advance_entities([blob], np.zeros(1, np.int64), activity_of(columns, label)[0])[0]
 
 
 @settings(deadline=None, max_examples=100)
@@ -64,19 +68,19 @@ def read_merchant(blob: bytes) -> bytes:
 def test_round_trip(events: list[Event]) -> None:
     """A state that is read and written without an event in between is the same, byte for byte."""
     result = through_kernel(events, 1000)
-    accounts, merchants = list(result.accounts.values()), list(result.merchants.values())
+    accounts, entities = list(result.accounts.values()), list(result.entities.values())
     nothing, _ = columns_of([])
     assert advance_accounts(accounts, NONE, nothing).blobs == accounts
-    assert advance_merchants(merchants, NONE, NONE, NONE, NO_LABELS) == merchants
+    assert advance_entities(entities, NONE, NOTHING) == entities
 
 
 def test_round_trip_with_tiles() -> None:
     """Tiles, too, are the same after a round trip."""
-    accounts, merchants = list(_tiled.accounts.values()), list(_tiled.merchants.values())
+    accounts, entities = list(_tiled.accounts.values()), list(_tiled.entities.values())
     nothing, _ = columns_of([])
     assert accounts[0][3] > 0  # it does have tiles
     assert advance_accounts(accounts, NONE, nothing).blobs == accounts
-    assert advance_merchants(merchants, NONE, NONE, NONE, NO_LABELS) == merchants
+    assert advance_entities(entities, NONE, NOTHING) == entities
 
 
 Read = Callable[[bytes], bytes]
@@ -92,7 +96,7 @@ def refused_or_read(read: Read, blob: bytes) -> None:
     read(after)
 
 
-@pytest.mark.parametrize(("read", "blobs"), [(read_account, account_blobs()), (read_merchant, merchant_blobs())])
+@pytest.mark.parametrize(("read", "blobs"), [(read_account, account_blobs()), (read_entity, entity_blobs())])
 def test_truncated_blobs_are_refused(read: Read, blobs: st.SearchStrategy[bytes]) -> None:
     """A blob that lost its end, or got a longer one, is refused."""
 
@@ -108,7 +112,7 @@ def test_truncated_blobs_are_refused(read: Read, blobs: st.SearchStrategy[bytes]
     check()
 
 
-@pytest.mark.parametrize(("read", "blobs"), [(read_account, account_blobs()), (read_merchant, merchant_blobs())])
+@pytest.mark.parametrize(("read", "blobs"), [(read_account, account_blobs()), (read_entity, entity_blobs())])
 def test_mutated_blobs_are_harmless(read: Read, blobs: st.SearchStrategy[bytes]) -> None:
     """Whatever bytes of a blob are changed, it is refused or read, and what is then written can be read again."""
 
@@ -123,7 +127,7 @@ def test_mutated_blobs_are_harmless(read: Read, blobs: st.SearchStrategy[bytes])
     check()
 
 
-@pytest.mark.parametrize("read", [read_account, read_merchant])
+@pytest.mark.parametrize("read", [read_account, read_entity])
 def test_random_bytes_are_harmless(read: Read) -> None:
     """Any bytes after a valid version are refused or read."""
 
@@ -169,11 +173,11 @@ def test_a_lying_row_count_allocates_little() -> None:
 
 @pytest.mark.parametrize(
     ("read", "version", "what"),
-    [(read_account, ACCOUNT_VERSION, "account"), (read_merchant, MERCHANT_VERSION, "merchant")],
+    [(read_account, ACCOUNT_VERSION, "account"), (read_entity, ENTITY_VERSION, "entity")],
 )
 def test_unknown_version_is_refused(read: Read, version: int, what: str) -> None:
     """A blob of a newer release is refused, and the message says whose it is, how it begins and what to do."""
-    blob = bytearray(_tiled.accounts["a"] if what == "account" else next(iter(_tiled.merchants.values())))
+    blob = bytearray(_tiled.accounts["a"] if what == "account" else next(iter(_tiled.entities.values())))
     blob[0] = version + 1
     with pytest.raises(StateError, match=f"{what} cannot be read .it begins with 02.* newer release; restore it"):
         read(bytes(blob))

@@ -61,7 +61,7 @@ def test_backfill_batches_change_no_bit(history: list[Past]) -> None:
         out = list(backfill((whole.slice(start, cut) for start in range(0, len(whole), cut)), pieces))
         features = np.concatenate([np.column_stack([batch.column(name) for name in NAMES]) for batch in out])
         assert np.array_equal(features.view(np.int64), expected.view(np.int64))
-        assert (pieces.accounts, pieces.merchants) == (state.accounts, state.merchants)
+        assert (pieces.accounts, pieces.entities) == (state.accounts, state.entities)
 
 
 @settings(deadline=None, max_examples=50)
@@ -133,6 +133,21 @@ def test_labels_far_ahead_do_not_make_a_merchant_forget() -> None:
     result = through_kernel([*labels, *past, now], 1000)
     assert result.of("merchant_count_30d")[-1] == 30
     assert result.of("merchant_fraud_rate_30d")[-1] == 1
+
+
+def test_entities_of_one_name_are_told_apart_by_their_kind() -> None:
+    """A device that goes by the name of a merchant has its own history, and so has an address."""
+    past = Payment("t1", "a", START, 100, merchant_id="x", ip_address="y")
+    now = Payment("t2", "a", START + 8 * DAY - 1, 100, merchant_id="x", device_id="x", ip_address="x")
+    result = through_kernel([past, now], 2)
+    assert [result.of(f"{kind}_count_1d")[-1] for kind in ("merchant", "device", "ip")] == [1, 0, 0]
+
+
+def test_accounts_at_a_device_are_counted_once_and_after_the_delay() -> None:
+    """A device shared by three accounts shows three, whatever their number of payments, when a week has passed."""
+    shared = [Payment(f"t{i}", f"a{i % 3}", START + i, 100, device_id="d") for i in range(9)]
+    soon, later = (Payment(f"s{days}", "a0", START + days * DAY, 100, device_id="d") for days in (1, 8))
+    assert through_kernel([*shared, soon, later], 4).of("device_accounts_30d")[-2:] == [0, 3]
 
 
 def test_a_late_event_sees_no_future() -> None:

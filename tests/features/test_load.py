@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 
 from features import Backfill, RedisStore
+from features.columns import entity_hash
 from features.hashing import hash_strings
 from features.load import Loaded, load_state, partition_of, refuse_beside_workers
 from stack.local import LocalStack
@@ -29,9 +30,9 @@ def settings(embedded_stack: LocalStack, settings_for: SettingsFor, topic_prefix
 
 @pytest.fixture
 def state() -> Backfill:
-    """A backfill that has seen three accounts pay at two merchants, and one of them to a payee."""
-    rows = [("t1", "c1", "m1"), ("t2", "c2", "m2"), ("t3", "c3", None), ("t4", "c1", "m2")]
-    ids, accounts, merchants = zip(*rows, strict=True)
+    """A backfill that has seen three accounts pay at two merchants or to a payee, one of them from a device."""
+    rows = [("t1", "c1", "m1", None), ("t2", "c2", "m2", None), ("t3", "c3", None, "m1"), ("t4", "c1", "m2", None)]
+    ids, accounts, merchants, devices = zip(*rows, strict=True)
     backfill = Backfill()
     backfill.advance(
         pa.RecordBatch.from_pydict(
@@ -39,6 +40,7 @@ def state() -> Backfill:
                 "transaction_id": ids,
                 "account_id": accounts,
                 "merchant_id": pa.array(merchants, pa.string()),
+                "device_id": pa.array(devices, pa.string()),
                 "amount": [100, 200, 300, 400],
                 "currency": ["EUR"] * 4,
                 "event_time": [START + i for i in range(4)],
@@ -67,16 +69,17 @@ def test_partition_is_the_producers(settings: Settings) -> None:
 
 
 def test_every_state_lies_where_its_owner_looks(settings: Settings, state: Backfill) -> None:
-    """Accounts lie under their producers' partition, merchants under their hash's; no merchant has no state."""
+    """Accounts lie under their producers' partition, entities under their hash's; no merchant has no state."""
     store = RedisStore(settings.redis)
     partitions = settings.topics.partitions
-    assert load_state(state, store, partitions) == Loaded(accounts=3, merchants=2)
+    assert load_state(state, store, partitions) == Loaded(accounts=3, entities=3)
     prefix = settings.redis.prefix
     for account, blob in state.accounts.items():
         assert store.load([f"{keys.account(prefix, partition_of(account, partitions))}{account}"]) == [blob]
-    for merchant in hash_strings(pa.array(["m1", "m2"])).tolist():
-        name = f"{keys.merchant(prefix, merchant % partitions)}{merchant:x}"
-        assert store.load([name]) == [state.merchants[merchant]]
+    named = [("merchant_id", "m1"), ("merchant_id", "m2"), ("device_id", "m1")]
+    for entity in [int(entity_hash(field, hash_strings(pa.array([name])))[0]) for field, name in named]:
+        name = f"{keys.entity(prefix, entity % partitions)}{entity:x}"
+        assert store.load([name]) == [state.entities[entity]]
     store.close()
 
 

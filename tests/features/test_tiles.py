@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from features.catalogue import NAMES
-from features.engine import advance_accounts, query_merchants
+from features.engine import advance_accounts
 from features.kernel_account import HORIZON as ACCOUNT_HORIZON
-from features.kernel_merchant import HORIZON as MERCHANT_HORIZON
+from features.kernel_entity import HORIZON as ENTITY_HORIZON
 from features.rows import EXACT, FOLD, LARGEST_SUM, MOST
-from tests.features.oracle import AccountOracle, Event, MerchantOracle, Payment
-from tests.features.streams import START, columns_of, through_kernel, truth
+from tests.features.oracle import AccountOracle, EntityOracle, Event, Payment
+from tests.features.streams import START, ask, columns_of, through_kernel, truth
 from vedette.clock import DAY, HOUR, MINUTE
 from vedette.events import MAX_AMOUNT
 
@@ -96,7 +96,7 @@ def test_a_late_event_among_tiles_is_off_by_at_most_an_hour() -> None:
 
 
 def test_merchant_windows_over_tiles() -> None:
-    """A merchant's counts and fraud rates are exact for payments that happened at the end of their tile."""
+    """What is known of a merchant is exact for payments that happened at the end of their tile."""
     payments = busy(1500, 40)
     frauds = [p for p in payments if int(p.transaction_id[1:]) % 7 == 0]
     labels = {p: truth(p, fraud=True) for p in frauds}
@@ -105,17 +105,15 @@ def test_merchant_windows_over_tiles() -> None:
         events += [p, labels[p]] if p in labels else [p]
     times = [START + day * DAY + 1 for day in range(20, 48)]
     asked = [Payment(f"q{t}", "b", t, 1, merchant_id="m") for t in times]
-    state = through_kernel(events, 1000).merchants
-    columns, _ = columns_of(asked)
     features = np.empty((len(asked), len(NAMES)))
-    query_merchants([state[int(columns.merchant[0])]], np.zeros(len(asked), np.int64), columns.time, features)
-    oracle = MerchantOracle()
+    ask(asked, through_kernel(events, 1000).entities, features)
+    oracle = EntityOracle()
     for p in as_remembered(payments):
         oracle.pay(p)
         if any(fraud.transaction_id == p.transaction_id for fraud in frauds):
             oracle.label(truth(p, fraud=True))
     for t, row in zip(times, features, strict=True):
-        for name, expected in oracle.query(t).items():
+        for name, expected in oracle.query("merchant", t).items():
             assert row[NAMES.index(name)] == pytest.approx(expected, rel=1e-12), (name, t)
 
 
@@ -134,9 +132,9 @@ def test_batches_change_no_bit_beyond_the_exact_events(late: int) -> None:
 def test_memory_is_bounded(days: float, late: int) -> None:
     """After 20,000 events an account and a merchant hold at most EXACT + FOLD events and one tile an hour."""
     result = through_kernel(busy(20_000, days, late=late), 5000)
-    (account,), (merchant,) = result.accounts.values(), result.merchants.values()
+    (account,), (merchant,) = result.accounts.values(), result.entities.values()
     assert row_count(account) <= EXACT + FOLD + ACCOUNT_HORIZON // HOUR + 1
-    assert row_count(merchant) <= EXACT + FOLD + MERCHANT_HORIZON // HOUR + 1
+    assert row_count(merchant) <= EXACT + FOLD + ENTITY_HORIZON // HOUR + 1
     assert len(account) < 32_000
     assert len(merchant) < 16_000
 

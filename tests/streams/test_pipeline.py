@@ -230,7 +230,7 @@ def test_more_activity_than_memory_is_taken_in_exactly(
             id="no-such-partition",
         ),
         pytest.param(
-            write(pa.RecordBatch.from_pylist([{"merchant": 1}], ACTIVITY.with_metadata({"source": "transactions"}))),
+            write(pa.RecordBatch.from_pylist([{"entity": 1}], ACTIVITY.with_metadata({"source": "transactions"}))),
             id="nulls",
         ),
     ],
@@ -250,4 +250,4 @@ def test_unreadable_activity_is_set_aside(value: bytes | None, run: MakeRun, str
     (dead,) = broken.topics.messages(Name.DLQ)
     assert (dead.key(), dead.value()) == (b"key", value)
     assert dict(dead.headers())["__connect.errors.offset"] == b"1"
-    assert sum(name.startswith("{0}m:") for name in state(broken.settings)) > 1
+    assert sum(name.startswith("{0}e:") for name in state(broken.settings)) > 1
