@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Measure Vedette beside its references; run it alone on the machine.", no_args_is_help=True
     )
-    for command in (throughput, latency, state, recovery, growth):
+    for command in (throughput, latency, state, recovery, growth, challenges):
         group.command()(command)
     app.add_typer(group, name="bench")
 
@@ -106,6 +106,21 @@ def growth(
 
     with _directory() as directory:
         result = measure(directory, transactions=transactions, few=few, many=many, broker=broker, redis=redis, say=_say)
+    _print(result, as_json)
+
+
+def challenges(
+    count: int = typer.Option(5_000, "--challenges", metavar="N", min=100, help="issued and settled"),
+    guesses: int = typer.Option(10_000, "--guesses", metavar="N", min=100, help="on challenges of one account"),
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Challenges issued and settled per second by one process, and what haste and guessing get through."""
+    from bench.challenges import measure
+
+    with _directory() as directory:
+        result = measure(directory, challenges=count, guesses=guesses, broker=broker, redis=redis, say=_say)
     _print(result, as_json)
 
 

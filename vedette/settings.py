@@ -165,6 +165,32 @@ class AuditSettings(Section, frozen=True):
     sync_ms: Annotated[int, Meta(ge=0, description="a record is on disk after at most")] = 200
 
 
+class MfaSettings(Section, frozen=True):
+    """`[mfa]`: challenges to customers; SMS go through the Twilio account and e-mail through the server of [notify]."""
+
+    group: Annotated[str, Meta(description="Kafka consumer group")] = "vedette-mfa"
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="of pages and API")] = 8470
+    public_url: Annotated[str, Meta(description="where customers reach the pages; passkeys are bound to its host")] = (
+        "http://localhost:8470"
+    )
+    proxies: Annotated[list[str], Meta(description="addresses whose X-Forwarded-For is believed")] = msgspec.field(
+        default_factory=lambda: ["127.0.0.1"]
+    )
+    name: Annotated[str, Meta(description="of the institution, as customers know it")] = "Vedette"
+    keys: Annotated[Secret | None, Meta(description="keyring, the newest key first: `vedette mfa keygen`")] = None
+    factors: Annotated[list[str], Meta(description="accepted, the preferred one first")] = msgspec.field(
+        default_factory=lambda: ["passkey", "totp", "sms"]
+    )
+    release: Annotated[
+        list[str], Meta(description="a payment up to such an amount, as in EUR 30.00, is let through if nobody answers")
+    ] = []
+    sms_from: Annotated[str, Meta(description="sender number or messaging service; empty: no SMS to customers")] = ""
+    sms_prefixes: Annotated[list[str], Meta(description="beginnings of the only numbers that get an SMS")] = []
+    sms_prefix_cap: Annotated[int, Meta(ge=1, description="SMS in an hour to the numbers of one prefix")] = 5000
+    email_from: Annotated[str, Meta(description="sender of notices; empty: no e-mail to customers")] = ""
+
+
 class Settings(Section, frozen=True):
     """The whole."""
 
@@ -176,6 +202,7 @@ class Settings(Section, frozen=True):
     registry: RegistrySettings = RegistrySettings()
     notify: NotifySettings = NotifySettings()
     audit: AuditSettings = AuditSettings()
+    mfa: MfaSettings = MfaSettings()
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:

@@ -82,6 +82,10 @@ class Challenges:
             remedy="it is void; ask about the changed payment under a transaction id of its own",
         )
 
+    def find(self, binding: Binding) -> State | None:
+        """The challenge about a transaction, if there is one."""
+        return self.get(challenge_id_of(binding.account_id, binding.transaction_id))
+
     def get(self, challenge_id: str) -> State | None:
         """A challenge and its account; None where there is none."""
         return self.store.state(challenge_id)

@@ -29,9 +29,11 @@ def language_of(request: Request) -> str:
 
 
 def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page; templates have `t(key, **values)` for words and `language` beside the values given."""
+    """A page; templates have `t(key, **values)` for words, `language` and `brand` beside the values given."""
     language = language_of(request)
-    body = _templates.get_template(name).render(t=partial(say, language), language=language, **values)
+    body = _templates.get_template(name).render(
+        t=partial(say, language), language=language, brand=request.app.state.name, **values
+    )
     response = HTMLResponse(body, status)
     if request.query_params.get("lang") == language:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")

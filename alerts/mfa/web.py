@@ -31,8 +31,8 @@ SECURITY_HEADERS = {
 _HSTS = "max-age=63072000; includeSubDomains"
 
 
-def build_app(routers: Sequence[APIRouter], *, public_url: str) -> FastAPI:
-    """The app that answers under `public_url` with the given routers.
+def build_app(routers: Sequence[APIRouter], *, public_url: str, name: str = "Vedette") -> FastAPI:
+    """The app that answers under `public_url` with the given routers, in the name of an institution.
 
     Every answer carries the security headers and, unless it is a static file, must not be cached. When a part that
     the app depends on does not answer, the caller is told 503 and to come again.
@@ -45,6 +45,7 @@ def build_app(routers: Sequence[APIRouter], *, public_url: str) -> FastAPI:
         docs_url=None,  # its page loads scripts from elsewhere, which the policy above forbids
         redoc_url=None,
     )
+    app.state.name = name
     for router in routers:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

@@ -1,0 +1,109 @@
+"""The clerk: expires what nobody answered, and publishes every issue and outcome before it forgets that it must."""
+
+import logging
+from threading import Event
+from typing import Any
+
+import confluent_kafka
+import msgspec
+
+from alerts.mfa import outcome
+from alerts.mfa.challenges import Challenges
+from alerts.mfa.records import Record
+from alerts.mfa.store import Entry
+from vedette.errors import DeliveryError, UnavailableError
+from vedette.settings import Settings
+
+_AT_ONCE = 200
+_PAUSE_S = 0.1
+_FLUSH_S = 30.0
+
+
+class Clerk:
+    """Works through the queue of what is to be published.
+
+    A message is published at least once: after a crash between publishing and forgetting it comes again with the very
+    same bytes, since they follow from the record alone.
+
+    Args:
+        challenges: The service.
+        settings: Where the broker is.
+        log: A structlog logger.
+    """
+
+    def __init__(self, challenges: Challenges, settings: Settings, log: Any) -> None:
+        self._challenges = challenges
+        self._prefix = settings.topics.prefix
+        self._log = log
+        self._errors: list[str] = []
+        self._producer = confluent_kafka.Producer(
+            settings.kafka.client_config()
+            | {
+                "enable.idempotence": True,
+                "acks": "all",
+                "partitioner": "murmur2_random",
+                "delivery.timeout.ms": 20_000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_error,
+            },
+            logger=logging.getLogger("vedette.producer"),
+        )
+
+    def run(self, stop: Event) -> None:
+        """Work until told to stop, and then until nothing is left."""
+        while True:
+            stopping = stop.is_set()
+            try:
+                worked = self._challenges.sweep() + self.publish()
+            except UnavailableError as error:
+                self._log.warning("challenges not published", reason=str(error))
+                if stopping:
+                    return
+                stop.wait(1.0)
+                continue
+            if not worked:
+                if stopping:
+                    return
+                stop.wait(_PAUSE_S)
+
+    def publish(self) -> int:
+        """Publish what is queued; how many entries.
+
+        Raises:
+            DeliveryError: The broker did not take all of it; it stays queued.
+            UnavailableError: Redis does not answer.
+        """
+        challenges = self._challenges
+        entries = challenges.store.due("out", challenges.clock.now_ms(), _AT_ONCE)
+        records = [(entry, state.record) for entry in entries if (state := challenges.get(entry.challenge_id))]
+        for entry, record in records:
+            for topic, event in outcome.issued(record) if entry.stage == "issued" else outcome.settled(record):
+                self._produce(self._prefix + topic, msgspec.json.encode(event), record.binding.account_id)
+        left = self._producer.flush(_FLUSH_S)
+        if self._errors or left:
+            errors, self._errors = self._errors, []
+            raise DeliveryError(f"{len(errors) or left} messages were not delivered: {errors[:1] or 'no answer'}")
+        for entry, record in records:
+            self._note(entry, record)
+        challenges.store.forget("out", entries)
+        return len(entries)
+
+    def _note(self, entry: Entry, record: Record) -> None:
+        status = "issued" if entry.stage == "issued" else record.status
+        details = {"transaction_id": record.binding.transaction_id, "factor": record.using, "seal": record.seal}
+        if record.cause and entry.stage == "settled":
+            details["cause"] = record.cause
+        self._challenges.audit.record(f"challenge.{status}", record.challenge_id, details)
+        self._log.info("challenge", challenge_id=record.challenge_id, status=status, cause=details.get("cause", ""))
+
+    def _produce(self, topic: str, value: bytes, key: str) -> None:
+        while True:
+            try:
+                self._producer.produce(topic, value, key)
+            except BufferError:  # the local queue is full: let it drain
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _on_error(self, error: Any, message: Any) -> None:
+        self._errors.append(f"{message.topic()}: {error}")

@@ -1,0 +1,182 @@
+"""Challenges: how many a process issues and settles, and that neither haste nor guessing gets through.
+
+A challenge is issued, its SMS code made, the code answered, and issue and outcome are published to the broker and
+written to the audit log, all in this process; the SMS itself is not sent, since its speed is the provider's.
+"""
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from alerts.audit import open_audit
+from alerts.mfa.bootstrap import keyring_of, rules_of
+from alerts.mfa.challenges import Challenges
+from alerts.mfa.clerk import Clerk
+from alerts.mfa.codes import TOTP_DIGITS, new_secret
+from alerts.mfa.connection import connect
+from alerts.mfa.engine import Answer
+from alerts.mfa.keyring import new_key
+from alerts.mfa.records import Account, Binding, Record, challenge_id_of, shard_of
+from alerts.mfa.store import Entry, Store
+from alerts.notify.bootstrap import stderr_log
+from stack.broker import BrokerKind
+from stack.local import LocalStack
+from stack.redis_server import RedisKind
+from stack.topics import apply
+from vedette import Settings
+from vedette.clock import MINUTE, SystemClock
+from vedette.settings import AuditSettings, KafkaSettings, MfaSettings, RedisSettings, Secret
+
+_ACCOUNTS = 1000
+_PARALLEL = 50
+_VALID_STEPS = 2
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was found.
+
+    Args:
+        challenges: How many were settled.
+        settled_per_s: Of them, until the last outcome was on the broker.
+        parallel_answers: Right answers to one challenge at once.
+        parallel_successes: How many of them approved it.
+        guesses: Random codes tried on challenges of one account.
+        guesses_judged: How many were compared with anything before the account was locked.
+        guess_hits: How many were right.
+        guess_odds: Upper bound of the odds of a hit: judged, times the app's codes valid at once, of all there are.
+        blocked: Whether the account is locked at the end.
+    """
+
+    challenges: int
+    settled_per_s: float
+    parallel_answers: int
+    parallel_successes: int
+    guesses: int
+    guesses_judged: int
+    guess_hits: int
+    guess_odds: float
+    blocked: bool
+
+
+def measure(
+    directory: Path, *, challenges: int, guesses: int, broker: BrokerKind, redis: RedisKind, say: Callable[[str], None]
+) -> Result:
+    """Measure with a broker and a Redis of its own, in a directory."""
+    with LocalStack(directory / "stack", broker, redis) as stack:
+        settings = Settings(
+            kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
+            redis=RedisSettings(url=stack.redis_url),
+            audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(os.urandom(32).hex())),
+            mfa=MfaSettings(keys=Secret(new_key("bench", os.urandom))),
+        )
+        apply(settings)
+        clock = SystemClock()
+        client = connect(settings.redis)
+        with open_audit(settings.audit, clock, "mfa") as audit:
+            store = Store(client, settings.redis.prefix)
+            service = Challenges(store, keyring_of(settings.mfa), rules_of(settings.mfa), clock, os.urandom, audit)
+            clerk = Clerk(service, settings, stderr_log())
+            for number in range(_ACCOUNTS):
+                _enrol(service, f"account-{number}", totp=False)
+            say(f"issuing and settling {challenges:,} challenges")
+            rate = _throughput(service, clerk, challenges)
+            say(f"{_PARALLEL} right answers at once")
+            successes = _parallel(service)
+            say(f"{guesses:,} guesses on challenges of one account")
+            judged, hits, locked = _guess(service, guesses)
+        client.close()
+    return Result(
+        challenges=challenges,
+        settled_per_s=round(rate, 1),
+        parallel_answers=_PARALLEL,
+        parallel_successes=successes,
+        guesses=guesses,
+        guesses_judged=judged,
+        guess_hits=hits,
+        guess_odds=judged * _VALID_STEPS / 10**TOTP_DIGITS,
+        blocked=locked,
+    )
+
+
+def _throughput(service: Challenges, clerk: Clerk, count: int) -> float:
+    stop = threading.Event()
+    publishing = threading.Thread(target=clerk.run, args=(stop,))
+    began = time.monotonic()
+    publishing.start()
+    for number in range(count):
+        record, code = _asked(service, f"account-{number % _ACCOUNTS}", f"payment-{number}")
+        result, _ = service.answer(record.challenge_id, _answer(service, record, "sms", code))
+        if result != "approved":
+            raise AssertionError(f"the right code was answered with {result}")
+    stop.set()
+    publishing.join()
+    return count / (time.monotonic() - began)
+
+
+def _parallel(service: Challenges) -> int:
+    record, code = _asked(service, "account-0", "at-once")
+    answer = _answer(service, record, "sms", code)
+    results: Counter[str] = Counter()
+    gate = threading.Barrier(_PARALLEL)
+
+    def submit() -> None:
+        gate.wait()
+        results[service.answer(record.challenge_id, answer)[0]] += 1
+
+    threads = [threading.Thread(target=submit) for _ in range(_PARALLEL)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results["approved"]
+
+
+def _guess(service: Challenges, guesses: int) -> tuple[int, int, bool]:
+    """Guess the codes of an authenticator app, five times on each challenge; gives judged, hits, and whether locked."""
+    _enrol(service, "victim", totp=True)
+    judged = hits = 0
+    record = None
+    for number in range(guesses):
+        if record is None or record.status != "issued":
+            record = service.issue(_binding("victim", f"guessed-{number}"))
+        guess = f"{int.from_bytes(os.urandom(8)) % 10**TOTP_DIGITS:0{TOTP_DIGITS}d}"
+        result, record = service.answer(record.challenge_id, _answer(service, record, "totp", guess))
+        judged += record.cause != "account locked"
+        hits += result == "approved"
+    last = service.issue(_binding("victim", "last"))
+    result, last = service.answer(last.challenge_id, _answer(service, last, "totp", "000000"))
+    return judged, hits, last.cause == "account locked"
+
+
+def _asked(service: Challenges, account_id: str, transaction_id: str) -> tuple[Record, str]:
+    """A challenge issued, and its SMS code as the messenger makes it."""
+    service.issue(_binding(account_id, transaction_id))
+    entry = Entry(shard_of(account_id), challenge_id_of(account_id, transaction_id))
+    claimed = service.begin_telling(entry, service.clock.now_ms() + MINUTE)
+    if claimed is None:
+        raise AssertionError(f"{transaction_id} is not to be told")
+    state, secrets = claimed
+    return state.record, secrets.code
+
+
+def _binding(account_id: str, transaction_id: str) -> Binding:
+    return Binding(transaction_id=transaction_id, account_id=account_id, amount=12_345, currency="EUR", payee="shop")
+
+
+def _answer(service: Challenges, record: Record, factor: str, value: str) -> Answer:
+    return msgspec.convert(
+        {"factor": factor, "value": value, "shown": service.shown(record.challenge_id, record.binding)}, Answer
+    )
+
+
+def _enrol(service: Challenges, account_id: str, *, totp: bool) -> None:
+    sealed = service.keys.seal(new_secret(os.urandom), f"totp {account_id}", os.urandom) if totp else ""
+    account = Account(account_id=account_id, phone="" if totp else "+34600000001", totp=sealed)
+    service.store.replace_account(Account(account_id=account_id), account)
