@@ -25,9 +25,7 @@ from alerts.mfa.keyring import new_key
 from alerts.mfa.records import Account, Binding, Record, challenge_id_of, shard_of
 from alerts.mfa.store import Entry, Store
 from alerts.notify.bootstrap import stderr_log
-from stack.broker import BrokerKind
 from stack.local import LocalStack
-from stack.redis_server import RedisKind
 from stack.topics import apply
 from vedette import Settings
 from vedette.clock import MINUTE, SystemClock
@@ -66,10 +64,10 @@ class Result:
 
 
 def measure(
-    directory: Path, *, challenges: int, guesses: int, broker: BrokerKind, redis: RedisKind, say: Callable[[str], None]
+    directory: Path, *, challenges: int, guesses: int, broker: str, redis: str, say: Callable[[str], None]
 ) -> Result:
     """Measure with a broker and a Redis of its own, in a directory."""
-    with LocalStack(directory / "stack", broker, redis) as stack:
+    with LocalStack(directory / "stack", broker, redis) as stack:  # type: ignore[arg-type]
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             redis=RedisSettings(url=stack.redis_url),

@@ -6,11 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastapi import HTTPException
-
 from alerts.audit import open_audit
 from alerts.mfa.bootstrap import Wired, wire
-from alerts.mfa.ports import Dependency
 from alerts.notify.bootstrap import stderr_log
 from vedette.clock import SystemClock
 from vedette.errors import InputError
@@ -74,15 +71,6 @@ def _wired(settings: Settings) -> Iterator[Wired]:
     clock = SystemClock()
     with (
         open_audit(settings.audit, clock, "operator") as audit,
-        wire(settings, clock=clock, entropy=os.urandom, audit=audit, authorise=_unreachable, log=stderr_log()) as wired,
+        wire(settings, clock=clock, entropy=os.urandom, audit=audit, log=stderr_log()) as wired,
     ):
         yield wired
-
-
-def _unreachable(scope: str) -> Dependency:
-    """Nobody calls the API of a command."""
-
-    def refuse() -> str:
-        raise HTTPException(401, scope)
-
-    return refuse

@@ -3,15 +3,17 @@
 import asyncio
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, FastAPI, HTTPException
+from fastapi import FastAPI
 
-from alerts.audit import open_audit
+from alerts.access import Credentials, Guard, Tokens, token_router
+from alerts.audit import Audit, open_audit
+from alerts.database import open_database
 from alerts.mfa.api import api_router
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.clerk import Clerk
@@ -26,7 +28,7 @@ from alerts.mfa.limits import Limiter
 from alerts.mfa.messenger import Fence, Messenger
 from alerts.mfa.pages import pages_router
 from alerts.mfa.passkeys import Party
-from alerts.mfa.ports import Audit, Authorise, Dependency
+from alerts.mfa.ports import Authorise
 from alerts.mfa.records import Factor
 from alerts.mfa.service import Loop, serve
 from alerts.mfa.sessions import Sessions
@@ -69,7 +71,7 @@ def run(settings: Settings) -> None:
     clock, log = SystemClock(), stderr_log()
     with (
         open_audit(settings.audit, clock, "mfa") as audit,
-        wire(settings, clock=clock, entropy=os.urandom, audit=audit, authorise=_nobody, log=log) as wired,
+        wire(settings, clock=clock, entropy=os.urandom, audit=audit, log=log) as wired,
         loops(wired, settings, log) as running,
     ):
         mfa = settings.mfa
@@ -79,8 +81,7 @@ def run(settings: Settings) -> None:
 
 @contextmanager
 def wire(
-    settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, authorise: Authorise, log: Any,
-    routers: Sequence[APIRouter] = (),
+    settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, log: Any, authorise: Authorise | None = None
 ) -> Iterator[Wired]:  # fmt: skip
     """The service over its Redis and its channels, without broker and loops; closed afterwards.
 
@@ -89,15 +90,15 @@ def wire(
         clock: Tells the time.
         entropy: Gives unpredictable bytes.
         audit: The audit log.
-        authorise: Guards the API.
         log: A structlog logger.
-        routers: More for the app.
+        authorise: Guards the API; None: the credentials in the database do.
     """
     mfa = settings.mfa
     rules, keys = rules_of(mfa), keyring_of(mfa)
     secure = mfa.public_url.startswith("https://")
     client = connect(settings.redis)
     sms = _sms(settings)
+    engine = open_database(settings.incidents)
     try:
         store = Store(client, settings.redis.prefix)
         limiter = Limiter(store, keys)
@@ -115,13 +116,15 @@ def wire(
         links = EnrolmentLinks(enrolment, mfa.public_url)
         visits = Sessions("challenge", store, keys, entropy, secure=secure)
         enrolments = Sessions("enrolment", store, keys, entropy, secure=secure)
+        guard = Guard(Credentials(engine, keys, clock, entropy), Tokens(keys, clock, entropy), audit, limiter, clock)
+        authorise = authorise or guard.authorise
         app = build_app(
             [
+                token_router(guard),
                 pages_router(challenges, visits, limiter),
                 enrol_pages_router(enrolment, links, enrolments, limiter),
                 api_router(challenges, authorise, public_url=mfa.public_url),
                 enrolment_router(enrolment, links, authorise),
-                *routers,
             ],
             public_url=mfa.public_url,
             name=mfa.name,
@@ -130,6 +133,7 @@ def wire(
     finally:
         if sms:
             sms.close()
+        engine.dispose()
         client.close()
 
 
@@ -234,12 +238,3 @@ def _email(settings: Settings) -> EmailChannel | None:
         sender=sender,
         timeout_s=notify.timeout_s,
     )
-
-
-def _nobody(scope: str) -> Dependency:
-    """Guards the API of a service that knows no clients: nobody may."""
-
-    def refuse() -> str:
-        raise HTTPException(401, f"nobody holds {scope}")
-
-    return refuse

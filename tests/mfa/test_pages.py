@@ -4,8 +4,9 @@ import asyncio
 import base64
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -16,9 +17,10 @@ from alerts.mfa.codes import app_of
 from alerts.mfa.engine import LIFETIME
 from alerts.mfa.keyring import new_key
 from alerts.notify.bootstrap import stderr_log
+from stack.redis_server import RedisKind, RedisServer
 from stack.sms import SmsSink
 from tests.mfa.conftest import ORIGIN, PHONE, Dial, Notes, app_code, binding, enrol
-from vedette.settings import MfaSettings, NotifySettings, RedisSettings, Secret, Settings
+from vedette.settings import IncidentSettings, MfaSettings, NotifySettings, RedisSettings, Secret, Settings
 
 
 def anybody(scope: str) -> object:
@@ -52,11 +54,14 @@ class Desk:
 
 
 @pytest.fixture
-def desk(redis_url: str, topic_prefix: str, dial: Dial, notes: Notes) -> Iterator[Desk]:
+def desk(
+    redis_of: Callable[[RedisKind], RedisServer], topic_prefix: str, dial: Dial, notes: Notes, tmp_path: Path
+) -> Iterator[Desk]:
     """Everything but the broker."""
     with SmsSink(clock=dial) as sms:
         settings = Settings(
-            redis=RedisSettings(url=redis_url, prefix=topic_prefix),
+            redis=RedisSettings(url=redis_of("embedded").url, prefix=topic_prefix),
+            incidents=IncidentSettings(database=f"sqlite:///{tmp_path}/alerts.sqlite"),
             notify=NotifySettings(
                 twilio_account_sid=sms.account_sid, twilio_auth_token=Secret(sms.auth_token), twilio_base_url=sms.url
             ),
