@@ -187,6 +187,7 @@ class MfaSettings(Section, frozen=True):
     ] = []
     sms_from: Annotated[str, Meta(description="sender number or messaging service; empty: no SMS to customers")] = ""
     sms_prefixes: Annotated[list[str], Meta(description="beginnings of the only numbers that get an SMS")] = []
+    sms_per_hour: Annotated[int, Meta(ge=1, description="SMS in an hour to one number, and to one account")] = 10
     sms_prefix_cap: Annotated[int, Meta(ge=1, description="SMS in an hour to the numbers of one prefix")] = 5000
     email_from: Annotated[str, Meta(description="sender of notices; empty: no e-mail to customers")] = ""
 

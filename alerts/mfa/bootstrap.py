@@ -105,7 +105,7 @@ def wire(
         challenges = Challenges(store, keys, rules, clock, entropy, audit)
         messenger = Messenger(
             challenges, sms=sms, email=_email(settings), limiter=limiter,
-            fence=Fence(tuple(mfa.sms_prefixes), mfa.sms_prefix_cap),
+            fence=Fence(tuple(mfa.sms_prefixes), mfa.sms_prefix_cap, mfa.sms_per_hour),
             public_url=mfa.public_url, name=mfa.name, log=log,
         )  # fmt: skip
 

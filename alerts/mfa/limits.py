@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from alerts.mfa.keyring import Keyring
 from alerts.mfa.store import Store
-from vedette.clock import HOUR, MINUTE
+from vedette.clock import MINUTE
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +18,6 @@ class Limit:
 
 REQUESTS_PER_ADDRESS = Limit("address", 60, MINUTE)
 """POSTs from one network address."""
-
-SMS_PER_PHONE = Limit("phone", 10, HOUR)
-SMS_PER_ACCOUNT = Limit("account", 15, HOUR)
 
 
 class Limiter:

@@ -13,7 +13,7 @@ from typing import Any
 
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.engine import SENDS, Secrets, State
-from alerts.mfa.limits import SMS_PER_ACCOUNT, SMS_PER_PHONE, Limit, Limiter
+from alerts.mfa.limits import Limit, Limiter
 from alerts.mfa.records import Record
 from alerts.mfa.store import Entry
 from alerts.mfa.words import say
@@ -34,10 +34,17 @@ _PAYEE_SHOWN = 40
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """The guard against SMS pumping: who may be sent to, and how much a prefix may cost in an hour."""
+    """The guard against SMS pumping.
+
+    Args:
+        prefixes: Beginnings of the only numbers that get an SMS.
+        cap: SMS in an hour to the numbers of one prefix.
+        each: SMS in an hour to one number, and to one account.
+    """
 
     prefixes: tuple[str, ...]
     cap: int
+    each: int
 
     def prefix(self, phone: str) -> str | None:
         """The longest prefix of the list that a number has; None if it has none."""
@@ -185,8 +192,8 @@ class Messenger:
         return ""
 
     def _limits(self, prefix: str, phone: str, account_id: str) -> Iterator[tuple[Limit, str]]:
-        yield SMS_PER_PHONE, phone
-        yield SMS_PER_ACCOUNT, account_id
+        yield Limit("phone", self._fence.each, HOUR), phone
+        yield Limit("account", self._fence.each, HOUR), account_id
         yield Limit("prefix", self._fence.cap, HOUR), prefix
 
     def _words(self, state: State, secrets: Secrets) -> str:
