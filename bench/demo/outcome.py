@@ -24,9 +24,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         published: Valid transactions, each counted once.
         decisions: Messages on `decisions`.
         unique_decisions: Transactions that have at least one.
-        challenges: Transactions whose customer was asked.
-        approved: Of them, those let through in the end.
-        declined: Of them, those declined because of the answer.
         alerts: Messages on `alerts`.
         dlq: Messages on the dead-letter topic.
         emails: Mails that the mail server has received.
@@ -42,9 +39,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     published: int
     decisions: int
     unique_decisions: int
-    challenges: int
-    approved: int
-    declined: int
     alerts: int
     dlq: int
     emails: int
@@ -71,15 +65,11 @@ def conclude(sent: Sent, seen: Seen, emails: int, sms: int) -> Outcome:
     known = published & sent.truth.keys()
     frauds = {id_ for id_ in known if sent.truth[id_]}
     flagged = known & seen.flagged
-    finals = Counter(seen.finals.values())
     p50, p99 = percentiles_ms(seen.latencies, 50, 99)
     return Outcome(
         published=len(published),
         decisions=seen.decisions,
         unique_decisions=len(seen.decided),
-        challenges=len(seen.challenged),
-        approved=finals["approve"],
-        declined=finals["decline"],
         alerts=seen.alerts,
         dlq=len(seen.dead),
         emails=emails,
@@ -105,10 +95,8 @@ def _wrong(outcome: Outcome, sent: Sent, seen: Seen) -> Iterator[str]:
         yield f"{len(strange):,} decisions are about transactions that were never published"
     if again := outcome.decisions - outcome.unique_decisions:
         yield f"{again:,} decisions were published more than once"
-    if outcome.alerts != seen.alerts_due:
-        yield f"{seen.alerts_due:,} alerts are due, but there are {outcome.alerts:,}"
-    if open_ := len(seen.challenged - seen.finals.keys()):
-        yield f"{open_:,} challenges have no final decision"
+    if outcome.alerts != len(seen.flagged):
+        yield f"{len(seen.flagged):,} transactions were flagged, but there are {outcome.alerts:,} alerts"
     for name, received in (("e-mails", outcome.emails), ("SMS", outcome.sms)):
         if received != outcome.alerts:
             yield f"{outcome.alerts:,} alerts led to {received:,} {name}"

@@ -65,9 +65,7 @@ class PlainScreen:
         p50, _, p99 = (_milliseconds(value) for value in snapshot.latency_ms)
         self._print(
             f"demo: {snapshot.phase}: {snapshot.published:,} published, {snapshot.decisions:,} decided "
-            f"({snapshot.rate:,.0f}/s, p50 {p50}, p99 {p99}), "
-            f"{snapshot.settled_challenges:,} of {snapshot.challenges:,} challenges settled, "
-            f"{snapshot.alerts:,} alerts, {snapshot.dlq} dead letters, "
+            f"({snapshot.rate:,.0f}/s, p50 {p50}, p99 {p99}), {snapshot.alerts:,} alerts, {snapshot.dlq} dead letters, "
             f"{snapshot.emails:,} e-mails, {snapshot.sms:,} SMS"
         )
 
@@ -128,8 +126,6 @@ def view(snapshot: Snapshot) -> RenderableType:
     )
     told = _pairs(
         "told",
-        ("customers asked", f"{snapshot.challenges:,}"),
-        ("answers settled", f"{snapshot.settled_challenges:,}"),
         ("alerts", f"{snapshot.alerts:,}"),
         ("e-mails", f"{snapshot.emails:,}"),
         ("SMS", f"{snapshot.sms:,}"),
@@ -148,7 +144,6 @@ def summary(outcome: Outcome) -> RenderableType:
     rows = [
         ("transactions published", f"{outcome.published:,}"),
         ("decisions", f"{outcome.decisions:,} on {outcome.unique_decisions:,} transactions"),
-        ("challenges", f"{outcome.challenges:,}, {outcome.approved:,} let through, {outcome.declined:,} declined"),
         ("alerts", f"{outcome.alerts:,}"),
         ("e-mails, SMS", f"{outcome.emails:,}, {outcome.sms:,}"),
         ("dead letters", f"{outcome.dlq}"),

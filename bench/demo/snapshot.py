@@ -36,10 +36,6 @@ class Snapshot:
     """Transactions that the worker has still to read, as it says itself."""
     stages_us: dict[str, float]
     """Microseconds a transaction takes the worker, by stage."""
-    challenges: int
-    """Customers asked."""
-    settled_challenges: int
-    """And the final decisions that followed."""
     alerts: int
     last_alerts: list[Alert]
     dlq: int
@@ -55,7 +51,7 @@ class Snapshot:
     @property
     def progress(self) -> tuple[int, ...]:
         """Changes while anything gets on."""
-        return (self.published, self.decisions, self.settled_challenges, self.alerts, self.dlq, self.emails, self.sms)
+        return (self.published, self.decisions, self.alerts, self.dlq, self.emails, self.sms)
 
 
 class Camera:
@@ -80,13 +76,12 @@ class Camera:
         now, sent, seen, stage = time.monotonic(), self._sent, self._watch.seen, self._stage
         if now - self._metrics_at > _METRICS_EVERY_S:
             self._metrics, self._metrics_at = stage.metrics(), now
-        mails, messages = stage.mail.mails, stage.team_sms
+        mails, messages = stage.mail.mails, stage.sms.messages
         alerts, decisions = seen.alerts, seen.decisions
         settled = (
             len(seen.decided) >= len(sent.left_at)
             and len(seen.dead) >= len(sent.planted)
-            and len(seen.finals) >= len(seen.challenged)
-            and alerts >= seen.alerts_due
+            and alerts >= len(seen.flagged)
             and min(len(mails), len(messages)) >= alerts
         )
         complete = settled and published
@@ -102,8 +97,6 @@ class Camera:
             actions=dict(self._watch.actions),
             lag=round(self._metrics.get(("vedette_lag", "transactions"), 0)),
             stages_us=self._stages(),
-            challenges=len(seen.challenged),
-            settled_challenges=len(seen.finals),
             alerts=alerts,
             last_alerts=self._watch.last_alerts,
             dlq=len(seen.dead),

@@ -1,10 +1,9 @@
-"""Everything the demo starts, and stops again: servers, sinks, topics, and the three Vedette processes."""
+"""Everything the demo starts, and stops again: servers, sinks, topics, and the two Vedette processes."""
 
 import http.client
-import os
 import sys
 from collections.abc import Callable, Collection, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -14,28 +13,19 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import models
 import streams
-from alerts.audit import open_audit
-from alerts.mfa.bootstrap import wire
-from alerts.mfa.keyring import new_key
-from alerts.notify.bootstrap import stderr_log
-from bench.demo.customers import PREFIX, Customers
 from bench.demo.options import Options
 from stack.local import LocalStack
 from stack.mail import MailSink
 from stack.process import Child, free_ports
-from stack.sms import Sms, SmsSink
+from stack.sms import SmsSink
 from stack.topics import apply
-from vedette import Settings, SystemClock
+from vedette import Settings
 from vedette.errors import UnavailableError
 from vedette.settings import (
     ENV_PREFIX,
-    AuditSettings,
-    IncidentSettings,
     KafkaSettings,
-    MfaSettings,
     NotifySettings,
     RedisSettings,
-    Secret,
     TopicSettings,
     WorkerSettings,
     describe,
@@ -44,8 +34,6 @@ from vedette.settings import (
 WORKER_WITHIN_S = 240.0
 _STOP_WITHIN_S = 20.0
 _LOG_LINES = 5
-_TEAM = "+14155550101"
-_NO_LIMIT = 1_000_000_000
 
 
 class Process:
@@ -60,14 +48,14 @@ class Process:
 
     def __init__(self, name: str, directory: Path, without: Collection[str], environment: dict[str, str]) -> None:
         self.name = name
-        self.log = directory / f"{name.split(maxsplit=1)[0]}.log"
+        self.log = directory / f"{name}.log"
         # `env` becomes Python, so the process id is the command's own. -P: no folder of the caller's is imported.
         self._child = Child(
             [
                 *("env", *(part for variable in without for part in ("-u", variable))),
                 *(f"{variable}={value}" for variable, value in environment.items()),
                 *(sys.executable, "-P", "-c", "from cli.main import main; main()"),
-                *("--settings", str(directory / "vedette.toml"), *name.split()),
+                *("--settings", str(directory / "vedette.toml"), name),
             ],
             log=self.log,
         )
@@ -98,38 +86,16 @@ class Stage:
     mail: MailSink
     sms: SmsSink
     without: Collection[str]
-    secrets: dict[str, str]
-    """Variables that the processes must see, beside `vedette.toml`."""
-    listeners: list[Callable[[Sms], None]]
-    """Told of every SMS."""
 
     @contextmanager
     def process(self, name: str) -> Iterator[Process]:
         """A `vedette` command, stopped at the end."""
-        process = Process(name, self.directory, self.without, self.secrets)
+        token = {f"{ENV_PREFIX}NOTIFY__TWILIO_AUTH_TOKEN": self.sms.auth_token}
+        process = Process(name, self.directory, self.without, token)
         try:
             yield process
         finally:
             process.stop()
-
-    @property
-    def team_sms(self) -> list[Sms]:
-        """What the fraud team got, which shares the SMS endpoint with the customers."""
-        return [message for message in self.sms.messages if message.to == _TEAM]
-
-    @contextmanager
-    def customers(self, invite: Callable[[str], None] | None, hurry: Event) -> Iterator[Customers]:
-        """The customers, who answer every SMS to them; see Customers."""
-        clock = SystemClock()
-        with (
-            open_audit(self.settings.audit, clock, "demo") as audit,
-            wire(self.settings, clock=clock, entropy=os.urandom, audit=audit, log=stderr_log()) as wired,
-            closing(
-                Customers(lambda account, phone: wired.enrolment.vouch(account, phone=phone), invite, hurry)
-            ) as customers,
-        ):
-            self.listeners.append(customers.told)
-            yield customers
 
     @property
     def broken(self) -> str:
@@ -194,18 +160,12 @@ def set_up(directory: Path, options: Options, environment: Collection[str]) -> I
     Raises:
         UnavailableError: A part is not installed or does not start.
     """
-    listeners: list[Callable[[Sms], None]] = []
-
-    def spread(message: Sms) -> None:
-        for listener in listeners:
-            listener(message)
-
     with (
         LocalStack(directory / "stack", options.broker, options.redis) as stack,
         MailSink(directory=directory / "mails") as mail,
-        SmsSink(on_sms=spread) as sms,
+        SmsSink() as sms,
     ):
-        port, page_port = free_ports(2)
+        (port,) = free_ports(1)
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             topics=TopicSettings(),
@@ -218,39 +178,16 @@ def set_up(directory: Path, options: Options, environment: Collection[str]) -> I
                 smtp_host=mail.host,
                 smtp_port=mail.port,
                 smtp_starttls=False,
-                sms_to=[_TEAM],
+                sms_to=["+14155550101"],
                 sms_from="+14155550100",
                 twilio_account_sid=sms.account_sid,
-                twilio_auth_token=Secret(sms.auth_token),
                 twilio_base_url=sms.url,
-            ),
-            audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(os.urandom(32).hex())),
-            incidents=IncidentSettings(database=f"sqlite:///{directory / 'alerts.sqlite'}"),
-            mfa=MfaSettings(
-                port=page_port,
-                public_url=f"http://localhost:{page_port}",
-                keys=Secret(new_key("demo", os.urandom)),
-                release=["EUR 30.00"],
-                sms_from="+14155550100",
-                sms_prefixes=[PREFIX],
-                sms_per_hour=_NO_LIMIT,  # the demo's days pass in seconds
-                sms_prefix_cap=_NO_LIMIT,
             ),
         )
         (directory / "vedette.toml").write_text(describe(settings), encoding="utf-8")
         apply(settings)
         without = [name for name in environment if name.startswith(ENV_PREFIX)]
-        yield Stage(directory, settings, stack, mail, sms, without, _secrets(settings), listeners)
-
-
-def _secrets(settings: Settings) -> dict[str, str]:
-    """The secrets as environment variables, since `vedette.toml` has none."""
-    found = {
-        "NOTIFY__TWILIO_AUTH_TOKEN": settings.notify.twilio_auth_token,
-        "AUDIT__KEY": settings.audit.key,
-        "MFA__KEYS": settings.mfa.keys,
-    }
-    return {ENV_PREFIX + name: secret.value for name, secret in found.items() if secret}
+        yield Stage(directory, settings, stack, mail, sms, without)
 
 
 def _worker(asked: WorkerSettings, port: int) -> WorkerSettings:

@@ -30,10 +30,6 @@ class Seen:
     """Transactions that have a decision."""
     flagged: set[str] = field(default_factory=set)
     """Those whose decision was not to approve."""
-    challenged: set[str] = field(default_factory=set)
-    """Those whose customer is asked."""
-    finals: dict[str, str] = field(default_factory=dict)
-    """What the customer's answer has made of them: the action of the final decision."""
     alerts: int = 0
     dead: list[bytes] = field(default_factory=list)
     """Values of the dead-letter topic."""
@@ -41,11 +37,6 @@ class Seen:
     """Of the first decision on each transaction, in seconds."""
     last_at: float = 0.0
     """When the last decision was read, on time.monotonic."""
-
-    @property
-    def alerts_due(self) -> int:
-        """How many alerts there must be: one for every flagged payment, another for every one its customer denied."""
-        return len(self.flagged) + sum(action == "decline" for action in list(self.finals.values()))
 
 
 class Watch:
@@ -151,15 +142,10 @@ class Watch:
 
     def _decide(self, decision: Decision, now: float) -> None:
         seen, id_ = self.seen, decision.transaction_id
-        if decision.final is True:
-            seen.finals[id_] = decision.action
-            return
         seen.decisions += 1
         seen.last_at = now
         if decision.action != "approve":
             seen.flagged.add(id_)
-        if decision.action == "challenge":
-            seen.challenged.add(id_)
         with self._lock:
             self._actions[decision.action] += 1
             if id_ not in seen.decided and id_ in self._left_at:
