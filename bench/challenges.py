@@ -4,15 +4,19 @@ A challenge is issued, its SMS code made, the code answered, and issue and outco
 written to the audit log, all in this process; the SMS itself is not sent, since its speed is the provider's.
 """
 
+import logging
 import os
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import structlog
 
 from alerts.audit import open_audit
 from alerts.mfa.bootstrap import keyring_of, rules_of
@@ -24,7 +28,6 @@ from alerts.mfa.engine import Answer
 from alerts.mfa.keyring import new_key
 from alerts.mfa.records import Account, Binding, Record, challenge_id_of, shard_of
 from alerts.mfa.store import Entry, Store
-from alerts.notify.bootstrap import stderr_log
 from stack.local import LocalStack
 from stack.topics import apply
 from vedette import Settings
@@ -80,7 +83,7 @@ def measure(
         with open_audit(settings.audit, clock, "mfa") as audit:
             store = Store(client, settings.redis.prefix)
             service = Challenges(store, keyring_of(settings.mfa), rules_of(settings.mfa), clock, os.urandom, audit)
-            clerk = Clerk(service, settings, stderr_log())
+            clerk = Clerk(service, settings, _quiet_log())
             for number in range(_ACCOUNTS):
                 _enrol(service, f"account-{number}", totp=False)
             say(f"issuing and settling {challenges:,} challenges")
@@ -100,6 +103,13 @@ def measure(
         guess_hits=hits,
         guess_odds=judged * _VALID_STEPS / 10**TOTP_DIGITS,
         blocked=locked,
+    )
+
+
+def _quiet_log() -> Any:
+    """Warnings alone."""
+    return structlog.wrap_logger(
+        structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
     )
 
 

@@ -61,9 +61,9 @@ class Clerk:
                     return
                 stop.wait(1.0)
                 continue
-            if not worked:
-                if stopping:
-                    return
+            if stopping and not worked:
+                return
+            if worked < _AT_ONCE:  # a little more is waited for, since a batch costs hardly more than one message
                 stop.wait(_PAUSE_S)
 
     def publish(self) -> int:
