@@ -82,7 +82,7 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         matrices.append(matrix)
         known = [name for name in GROUPS if name in batch.schema.names]
         kept.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at", *known]))
-    if not names:
+    if not kept:
         raise InputError("there are no transactions to learn from", remedy="check the file and the time span")
     table = pa.Table.from_batches(kept).combine_chunks()
     labelled = np.flatnonzero(table["fraud"].is_valid().to_numpy())

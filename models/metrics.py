@@ -88,13 +88,20 @@ def measure(frame: Frame, score: Floats, *, threshold: float, contact_cost: int)
 def card_precision(
     score: Floats, fraud: NDArray[np.bool_], account: NDArray[np.int64], day: NDArray[np.int64], top: int = 100
 ) -> float:
+    """The mean over the days of `card_precision_by_day`."""
+    return float(card_precision_by_day(score, fraud, account, day, top).mean())
+
+
+def card_precision_by_day(
+    score: Floats, fraud: NDArray[np.bool_], account: NDArray[np.int64], day: NDArray[np.int64], top: int = 100
+) -> Floats:
     """Card precision at `top`: what a team that can look at `top` cards a day gets to see.
 
     Per day a card counts with its highest score, and is defrauded if one of its transactions is. A defrauded card
     once seen on an earlier day is out. The share is of `top` even on days with fewer cards. Source: handbook, 4.4.
 
     Returns:
-        The share of defrauded cards, mean over the days.
+        The share of defrauded cards of each day, float64 [days].
     """
     seen = np.empty(0, dtype=np.int64)
     shares: list[float] = []
@@ -110,7 +117,7 @@ def card_precision(
         found = cards[chosen][defrauded[chosen]]
         seen = np.union1d(seen, found)
         shares.append(len(found) / top)
-    return float(np.mean(shares))
+    return np.array(shares)
 
 
 def threshold_at_fpr(score: Floats, fraud: NDArray[np.bool_], rate: float = FALSE_POSITIVE_RATE) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.frame import Frame
-from vedette.clock import DAY
+from vedette.clock import DAY, format_time
 from vedette.errors import InputError
 
 PUBLISHED = (
@@ -77,19 +77,34 @@ def known_from(frame: Frame, delay: int) -> NDArray[np.int64]:
     return np.maximum(frame.labelled_at, frame.event_time + delay * DAY)
 
 
-def folds(frame: Frame, protocol: Protocol) -> list[Fold]:
+def folds(frame: Frame, protocol: Protocol, starts: tuple[int, ...] = ()) -> list[Fold]:
     """The folds that fit, earliest first; the last test ends with the last day of the data.
 
     A test row's card is removed when a fraud of that card since the fold's start had become known by the midnight
     before (days are UTC). What is removed does not depend on `history`, so figures stay comparable.
+
+    Args:
+        frame: All rows.
+        protocol: Lengths.
+        starts: Midnights at which training starts, milliseconds UTC, instead of the last folds that fit.
+
+    Raises:
+        InputError: A start is named whose fold does not lie within the data.
     """
     if not len(frame):
         return []
-    first = int(frame.event_time[0])
+    first = int(frame.event_time[0]) // DAY * DAY
     end = (int(frame.event_time[-1]) // DAY + 1) * DAY
-    starts = [end - (protocol.span + step * protocol.test) * DAY for step in reversed(range(protocol.folds))]
+    for start in starts:
+        if not first <= start <= end - protocol.span * DAY:
+            raise InputError(
+                f"a fold that starts on {format_time(start)[:10]} needs {protocol.span} days, "
+                f"the data runs from {format_time(first)[:10]} to {format_time(end)[:10]}",
+                remedy="give transactions that reach further, or another start",
+            )
+    latest = [end - (protocol.span + step * protocol.test) * DAY for step in reversed(range(protocol.folds))]
     known = known_from(frame, protocol.delay)
-    return [_fold(frame, known, start, protocol) for start in starts if start >= first // DAY * DAY]
+    return [_fold(frame, known, start, protocol) for start in sorted(starts) or latest if start >= first]
 
 
 def _fold(frame: Frame, known: NDArray[np.int64], start: int, protocol: Protocol) -> Fold:

@@ -133,7 +133,7 @@ def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
                 f"{int(part.fraud.sum())} frauds in {len(part)} transactions are too few to {use}",
                 remedy=f"take a span with at least {LEAST_FRAUDS}",
             )
-    margin = _margins(_boost(earlier, config), later.matrix, config.threads)
+    margin = _margins(boost(earlier.matrix, earlier.fraud, config), later.matrix, config.threads)
     calibrated = calibration.fit(margin, later.fraud)
     score = calibrated.apply(margin)
     thresholds = Thresholds(
@@ -142,7 +142,7 @@ def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
     )
     return TrainedModel(
         names=frame.names,
-        text=_boost(frame, config).model_to_string(),
+        text=boost(frame.matrix, frame.fraud, config, frame.names).model_to_string(),
         calibration=calibrated,
         thresholds=thresholds,
         validation=measure(later, score, threshold=thresholds.lowest_cost, contact_cost=config.contact_cost),
@@ -150,10 +150,13 @@ def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
     )
 
 
-def _boost(frame: Frame, config: TrainingConfig) -> Any:
+def boost(
+    matrix: NDArray[np.float64], fraud: NDArray[np.bool_], config: TrainingConfig, names: tuple[str, ...] = ()
+) -> Any:
+    """A booster of these rows; the columns are called `names` if there are any."""
     parameters = config.parameters()
     data = lightgbm.Dataset(
-        frame.matrix, frame.fraud.astype(np.float64), feature_name=list(frame.names), params=parameters
+        matrix, fraud.astype(np.float64), feature_name=list(names) if names else "auto", params=parameters
     )
     return lightgbm.train(parameters, data, num_boost_round=config.trees)
 

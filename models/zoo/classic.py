@@ -1,0 +1,105 @@
+"""Models that see one payment at a time and learn from labels."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from lightgbm import LGBMClassifier
+from numpy.typing import NDArray
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.tree import DecisionTreeClassifier
+
+from models.zoo.entry import Parameter
+from models.zoo.imbalance import focal
+
+Floats = NDArray[np.float64]
+Parameters = dict[str, Parameter]
+
+SUREST = 1e-12
+"""Probabilities are held this far from 0 and 1, so that their log-odds are finite."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a builder is told: the entry's parameters and how it is to be trained."""
+
+    parameters: Parameters
+    seed: int
+    threads: int
+    weighted: bool
+    focal: bool
+
+
+def logistic_regression(settings: Settings) -> Any:
+    """Linear in the scaled features."""
+    return LogisticRegression(**{"max_iter": 1000, **settings.parameters})
+
+
+def random_forest(settings: Settings) -> Any:
+    """Trees on bootstrap samples."""
+    return RandomForestClassifier(random_state=settings.seed, n_jobs=settings.threads, **settings.parameters)
+
+
+def balanced_bagging(settings: Settings) -> Any:
+    """Trees, each on all frauds and a few honest rows. `depth` is the trees', `share` frauds per honest row."""
+    from imblearn.ensemble import BalancedBaggingClassifier  # noqa: PLC0415 - imbalanced-learn is an extra
+
+    parameters = dict(settings.parameters)
+    tree = DecisionTreeClassifier(
+        max_depth=parameters.pop("depth", None), class_weight="balanced" if settings.weighted else None
+    )
+    return BalancedBaggingClassifier(
+        tree,
+        sampling_strategy=parameters.pop("share", 1.0),
+        random_state=settings.seed,
+        n_jobs=settings.threads,
+        **parameters,
+    )
+
+
+def xgboost(settings: Settings) -> Any:
+    """Boosted trees of XGBoost."""
+    from xgboost import XGBClassifier  # noqa: PLC0415 - XGBoost is an extra
+
+    objective = {"objective": focal, "base_score": 0.5} if settings.focal else {}
+    return XGBClassifier(
+        **{"random_state": settings.seed, "n_jobs": settings.threads, **settings.parameters, **objective}
+    )
+
+
+def lightgbm(settings: Settings) -> Any:
+    """Boosted trees of LightGBM, with its own defaults."""
+    objective = {"objective": focal} if settings.focal else {}
+    return LGBMClassifier(
+        random_state=settings.seed,
+        n_jobs=settings.threads,
+        verbose=-1,
+        deterministic=True,
+        force_row_wise=True,
+        **objective,
+        **settings.parameters,
+    )
+
+
+BUILDERS: dict[str, Callable[[Settings], Any]] = {
+    "logistic_regression": logistic_regression,
+    "random_forest": random_forest,
+    "balanced_bagging": balanced_bagging,
+    "xgboost": xgboost,
+    "lightgbm": lightgbm,
+    "lightgbm_defaults": lightgbm,
+}
+"""By name; `lightgbm_defaults` is there because its trap is worth a row of its own."""
+
+
+def margins(model: Any, matrix: Floats) -> Floats:
+    """Log-odds of fraud, float64 [n], whatever the library calls them."""
+    if isinstance(model, LGBMClassifier):
+        raw: Floats = model.booster_.predict(matrix, raw_score=True, num_threads=model.n_jobs or 1)
+        return raw
+    if type(model).__name__ == "XGBClassifier":
+        return np.asarray(model.predict(matrix, output_margin=True), np.float64)
+    probability = np.clip(model.predict_proba(matrix)[:, 1], SUREST, 1 - SUREST)
+    return np.asarray(np.log(probability / (1 - probability)), np.float64)

@@ -1,0 +1,172 @@
+"""From an entry and rows to something that scores: select columns, clean, resample, fit."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline, make_pipeline
+
+from models.frame import Frame
+from models.protocol import PUBLISHED
+from models.zoo import anomaly, classic
+from models.zoo.champion import Champion
+from models.zoo.classic import Settings
+from models.zoo.cleaning import scaled
+from models.zoo.entry import Entry
+from models.zoo.imbalance import balanced, sampler
+from vedette.errors import InputError
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.int64]
+
+STACKED, CHAMPION = "stacked", "vedette"
+SEQUENCES = ("cnn", "lstm")
+DEEP = ("feed_forward", *SEQUENCES, "autoencoder")
+"""Models that need the extra `deep`."""
+MODELS = (*classic.BUILDERS, STACKED, CHAMPION, *anomaly.BUILDERS, "feed_forward", *SEQUENCES)
+
+LENGTH = 5
+"""Payments of the account that a sequence model sees, this one included; the handbook's choice."""
+
+_RAW = ("random_forest", "balanced_bagging", "xgboost", "lightgbm", "lightgbm_defaults", CHAMPION)
+"""Models that take missing values and any scale; cleaned all the same when a resampler measures distances."""
+_DISTANCES = ("smote", "tomek", "smote_tomek", "gan")
+_FOCAL = ("xgboost", "lightgbm", "lightgbm_defaults", STACKED, "feed_forward", *SEQUENCES)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model that has learned, with the cleaning that goes before it.
+
+    Attributes:
+        columns: Which columns of the frame it sees.
+        length: How many payments of the account it sees at once.
+        prepare: Cleaning, if any.
+        model: What gives the margins.
+    """
+
+    columns: NDArray[np.intp]
+    length: int
+    prepare: Pipeline | None
+    model: Any
+
+    def score(self, frame: Frame, rows: Rows) -> Floats:
+        """Log-odds of fraud for supervised models, unusualness for the others; float64 [n], higher is worse."""
+        matrix = select(frame, rows, self.columns, self.length)
+        return margins(self.model, matrix if self.prepare is None else self.prepare.transform(matrix))
+
+    def importance(self, frame: Frame) -> dict[str, float]:
+        """Weight of each column as the model tells it, by name; empty if it does not tell."""
+        weights = getattr(self.model, "feature_importances_", None)
+        if weights is None or len(weights) != len(self.columns):
+            return {}
+        return {frame.names[column]: float(weight) for column, weight in zip(self.columns, weights, strict=True)}
+
+
+def fit(entry: Entry, frame: Frame, rows: Rows, *, seed: int = 0, threads: int = 1) -> Fitted:
+    """Train an entry on some rows of a frame.
+
+    Args:
+        entry: What to train.
+        frame: All rows; sequence models also look at earlier payments of the accounts, never at their labels.
+        rows: Which rows teach.
+        seed: Of everything random.
+        threads: At most this many at once.
+
+    Raises:
+        InputError: There is no such model, or it cannot go with the entry's imbalance method.
+    """
+    _check(entry)
+    columns, length = chosen(entry, frame), LENGTH if entry.model in SEQUENCES else 1
+    matrix, fraud = select(frame, rows, columns, length), frame.fraud[rows]
+    prepare = _preparation(entry, seed, threads)
+    if prepare is not None:
+        matrix = prepare.fit_transform(matrix)
+    weighted = entry.imbalance == "class_weights"
+    settings = Settings(entry.parameters, seed, threads, weighted, entry.imbalance == "focal")
+    if entry.model in anomaly.BUILDERS:
+        return Fitted(columns, length, prepare, anomaly.BUILDERS[entry.model](settings).fit(matrix))
+    resample = sampler(entry.imbalance, seed)
+    if resample is not None:
+        matrix, fraud = resample.fit_resample(matrix, fraud)
+    weights = {"sample_weight": balanced(fraud)} if weighted and entry.model != "balanced_bagging" else {}
+    model = _builder(entry)(settings)
+    model.fit(matrix, fraud, **weights)
+    return Fitted(columns, length, prepare, model)
+
+
+def chosen(entry: Entry, frame: Frame) -> NDArray[np.intp]:
+    """Columns of the frame that an entry sees."""
+    if entry.features == "all":
+        return np.arange(len(frame.names))
+    absent = [name for name in PUBLISHED if name not in frame.names]
+    if absent:
+        raise InputError(f"the frame has no column {absent[0]}", remedy="compare with features = all")
+    return np.array([frame.names.index(name) for name in PUBLISHED])
+
+
+def select(frame: Frame, rows: Rows, columns: NDArray[np.intp], length: int = 1) -> Floats:
+    """Their matrix, float64 [n, length x columns]; rows and columns that lie together are not copied.
+
+    With a length above 1 a row begins with the account's earlier payments, oldest first, NaN where there are none.
+    """
+    whole = len(columns) == len(frame.names)
+    if length == 1:
+        together = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
+        part = frame.matrix[rows[0] : rows[-1] + 1] if together else frame.matrix[rows]
+        return part if whole else part[:, columns]
+    order = np.lexsort((frame.event_time, frame.account))
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    matrix = np.full((len(rows), length, len(columns)), np.nan)
+    for back in range(length):
+        at = place[rows] - back
+        before = order[np.maximum(at, 0)]
+        same = np.flatnonzero((at >= 0) & (frame.account[before] == frame.account[rows]))
+        matrix[same, length - 1 - back] = frame.matrix[before[same]][:, columns]
+    return matrix.reshape(len(rows), -1)
+
+
+def margins(model: Any, matrix: Floats) -> Floats:
+    """What a model of the zoo says of these rows; higher is worse."""
+    if hasattr(model, "margins"):
+        return np.asarray(model.margins(matrix), np.float64)
+    if hasattr(model, "score_samples"):
+        return -np.asarray(model.score_samples(matrix), np.float64)
+    return classic.margins(model, matrix)
+
+
+def _check(entry: Entry) -> None:
+    if entry.model not in MODELS:
+        raise InputError(f"there is no model {entry.model!r}", remedy=f"choose among {', '.join(MODELS)}")
+    unfit = (
+        (entry.model in anomaly.BUILDERS and entry.imbalance != "none", "learns without labels"),
+        (entry.imbalance == "focal" and entry.model not in _FOCAL, "does not descend a loss by its gradient"),
+        (entry.model == CHAMPION and entry.imbalance != "none", "goes to work uncorrected, as its odds are odds"),
+    )
+    for is_so, why in unfit:
+        if is_so:
+            raise InputError(f"{entry.model} {why}, so {entry.imbalance} cannot go with it", remedy="choose another")
+
+
+def _preparation(entry: Entry, seed: int, threads: int) -> Pipeline | None:
+    if entry.model in SEQUENCES:
+        return scaled(flags=False)
+    if entry.model == STACKED:
+        return make_pipeline(*scaled(), anomaly.WithAnomaly(seed, threads))
+    if entry.model in _RAW and entry.imbalance not in _DISTANCES:
+        return None
+    return scaled()
+
+
+def _builder(entry: Entry) -> Any:
+    if entry.model == STACKED:
+        return classic.xgboost
+    if entry.model == CHAMPION:
+        return Champion
+    if entry.model in classic.BUILDERS:
+        return classic.BUILDERS[entry.model]
+    from models.zoo import networks  # noqa: PLC0415 - Keras is an extra
+
+    return networks.BUILDERS[entry.model]

@@ -1,0 +1,152 @@
+"""Neural networks in Keras on JAX (extra `deep`): a feed-forward net, CNN and LSTM over sequences, an autoencoder."""
+
+import os
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.zoo.classic import SUREST, Settings
+from models.zoo.imbalance import ALPHA, GAMMA
+from vedette.errors import UnavailableError
+
+Floats = NDArray[np.float64]
+
+BATCH = 256
+PATIENCE = 3
+"""Epochs without a better validation loss before training stops; the best weights stay."""
+
+
+def keras() -> Any:
+    """Keras on JAX.
+
+    Raises:
+        UnavailableError: The extra is not installed.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    try:
+        import keras as library  # noqa: PLC0415
+    except ImportError as error:
+        raise UnavailableError("Keras is not installed", remedy="`make deep` installs it") from error
+    return library
+
+
+class Network:
+    """A binary classifier; the latest tenth of the rows decides when to stop."""
+
+    def __init__(self, build: Callable[[Any, int], list[Any]], settings: Settings) -> None:
+        self._build = build
+        self._settings = settings
+        self._epochs = int(settings.parameters.get("epochs", 20))
+        self._rate = float(settings.parameters.get("learning_rate", 0.001))
+
+    def fit(self, matrix: Floats, fraud: NDArray[np.bool_], sample_weight: Floats | None = None) -> Self:
+        """Learn from these rows."""
+        library = keras()
+        library.utils.set_random_seed(self._settings.seed)
+        self._network = library.Sequential([library.Input((matrix.shape[1],)), *self._build(library, matrix.shape[1])])
+        loss: Any = "binary_crossentropy"
+        if self._settings.focal:
+            loss = library.losses.BinaryFocalCrossentropy(apply_class_balancing=True, alpha=1 - ALPHA, gamma=GAMMA)
+        self._network.compile(optimizer=library.optimizers.Adam(self._rate), loss=loss)
+        # Resampling puts its rows at the end, so what decides when to stop is drawn from everywhere.
+        rng = np.random.default_rng(self._settings.seed)
+        order = rng.permutation(len(matrix))
+        cut = len(order) - len(order) // 10
+        teach, judge = order[:cut], order[cut:]
+        self._network.fit(
+            matrix[teach].astype(np.float32),
+            fraud[teach].astype(np.float32),
+            sample_weight=None if sample_weight is None else sample_weight[teach],
+            validation_data=(matrix[judge].astype(np.float32), fraud[judge].astype(np.float32)),
+            epochs=self._epochs,
+            batch_size=BATCH,
+            verbose=0,
+            callbacks=[library.callbacks.EarlyStopping(patience=PATIENCE, restore_best_weights=True)],
+        )
+        return self
+
+    def margins(self, matrix: Floats) -> Floats:
+        """Log-odds, float64 [n]."""
+        raw = self._network.predict(matrix.astype(np.float32), batch_size=4096, verbose=0)[:, 0]
+        probability = np.clip(raw.astype(np.float64), SUREST, 1 - SUREST)
+        margins: Floats = np.log(probability / (1 - probability))
+        return margins
+
+
+class Autoencoder:
+    """Learns to reproduce usual rows; what it reproduces badly is unusual."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._seed = settings.seed
+        self._epochs = int(settings.parameters.get("epochs", 10))
+
+    def fit(self, matrix: Floats) -> Self:
+        """Learn what is usual."""
+        library = keras()
+        library.utils.set_random_seed(self._seed)
+        width = matrix.shape[1]
+        layers = [library.layers.Dense(n, activation="relu") for n in (max(width // 2, 2), max(width // 4, 2))]
+        layers += [library.layers.Dense(max(width // 2, 2), activation="relu"), library.layers.Dense(width)]
+        self._network = library.Sequential([library.Input((width,)), *layers])
+        self._network.compile(optimizer="adam", loss="mse")
+        data = matrix.astype(np.float32)
+        self._network.fit(data, data, epochs=self._epochs, batch_size=BATCH, verbose=0)
+        return self
+
+    def margins(self, matrix: Floats) -> Floats:
+        """Mean squared error of each row, float64 [n]."""
+        data = matrix.astype(np.float32)
+        error: Floats = np.mean((self._network.predict(data, batch_size=4096, verbose=0) - data) ** 2, axis=1)
+        return error
+
+
+def feed_forward(settings: Settings) -> Network:
+    """Two layers with dropout, over one payment."""
+
+    def layers(library: Any, _width: int) -> list[Any]:
+        units = int(settings.parameters.get("units", 500))
+        hidden = [library.layers.Dense(units, activation="relu"), library.layers.Dropout(0.2)]
+        second = [library.layers.Dense(units, activation="relu"), library.layers.Dropout(0.2)]
+        return [*hidden, *second, library.layers.Dense(1, activation="sigmoid")]
+
+    return Network(layers, settings)
+
+
+def cnn(settings: Settings) -> Network:
+    """One convolution over the account's last payments."""
+
+    def layers(library: Any, width: int) -> list[Any]:
+        from models.zoo.fit import LENGTH  # noqa: PLC0415 - fit builds what is defined here
+
+        return [
+            library.layers.Reshape((LENGTH, width // LENGTH)),
+            library.layers.Conv1D(100, 2, activation="relu"),
+            library.layers.Flatten(),
+            library.layers.Dense(100, activation="relu"),
+            library.layers.Dropout(0.2),
+            library.layers.Dense(1, activation="sigmoid"),
+        ]
+
+    return Network(layers, settings)
+
+
+def lstm(settings: Settings) -> Network:
+    """A recurrent layer over the account's last payments."""
+
+    def layers(library: Any, width: int) -> list[Any]:
+        from models.zoo.fit import LENGTH  # noqa: PLC0415
+
+        return [
+            library.layers.Reshape((LENGTH, width // LENGTH)),
+            library.layers.LSTM(100),
+            library.layers.Dense(100, activation="relu"),
+            library.layers.Dropout(0.2),
+            library.layers.Dense(1, activation="sigmoid"),
+        ]
+
+    return Network(layers, settings)
+
+
+BUILDERS: dict[str, Callable[[Settings], Network]] = {"feed_forward": feed_forward, "cnn": cnn, "lstm": lstm}

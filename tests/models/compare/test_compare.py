@@ -1,0 +1,180 @@
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from models.compare import figures, run, source, spec
+from models.frame import Frame
+from models.protocol import Protocol
+from models.zoo import Entry
+from vedette.clock import DAY
+from vedette.errors import InputError
+
+START = 1_522_540_800_000
+SMALL = Entry(model="vedette", parameters={"trees": 20, "least_rows_in_leaf": 20})
+
+
+def command(*arguments: str) -> str:
+    """Run the command to its end and return what it printed."""
+    result = CliRunner().invoke(app, ("compare", *arguments), catch_exceptions=False)
+    assert result.exit_code == 0
+    return result.stdout
+
+
+def clock() -> float:
+    """Time stands still."""
+    return 0.0
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of 6,000 payments whose frauds can be told, as the ULB file has it."""
+    rng = np.random.default_rng(3)
+    rows = 6_000
+    v1, v2 = rng.normal(size=(2, rows))
+    fraud = (v1 > 1.5) & (rng.random(rows) < 0.5)
+    columns = {"Time": np.arange(rows, dtype=float), "V1": v1, "V2": v2, "Amount": rng.gamma(2, 40, rows).round(2)}
+    path = tmp_path_factory.mktemp("cards") / "cards.parquet"
+    pq.write_table(pa.table({**columns, "Class": fraud.astype(np.int8)}), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A protocol of one's own for such tables."""
+    path = tmp_path_factory.mktemp("protocol") / "cards.toml"
+    path.write_text(
+        """
+        kind = "table"
+        columns = { time = "Time", amount = "Amount", label = "Class" }
+        published = [{ model = "logistic_regression", auc = 0.9, ap = 0.5 }]
+
+        [[entries]]
+        model = "logistic_regression"
+
+        [[entries]]
+        model = "xgboost"
+        imbalance = "smote"
+        parameters = { n_estimators = 20 }
+        """,
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_a_protocol_file_gives_a_table_a_report_and_json(cards: Path, protocol: Path, tmp_path: Path) -> None:
+    """All entries are judged, the published figure stands beside, and a second run reads the verdicts."""
+    report = tmp_path / "report.html"
+    arguments = ("--protocol", str(protocol), "--train", str(cards), "--cache", str(tmp_path / "cache"),
+                 "--report", str(report), "--json")  # fmt: skip
+    first, second = command(*arguments), command(*arguments)
+    rows = json.loads(first.splitlines()[-1])["rows"]
+    assert [(row["model"], row["imbalance"]) for row in rows] == [("logistic_regression", "none"), ("xgboost", "smote")]
+    for row in rows:
+        assert row["auc"] > 0.9
+        assert row["cp100"] is None
+        assert row["intervals"]["ap"][0] <= row["ap"] <= row["intervals"]["ap"][1]
+    assert re.search(r"published +0\.900 +0\.500", first)
+    assert first.splitlines()[-1] == second.splitlines()[-1]
+    page = report.read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in page
+    assert not re.search(r"<script[^>]+src=", page)
+
+
+def test_train_and_test_may_be_two_files(cards: Path, protocol: Path, tmp_path: Path) -> None:
+    """The judged rows are exactly those of the second file."""
+    whole = pq.read_table(cards)
+    early, late = tmp_path / "early.parquet", tmp_path / "late.parquet"
+    pq.write_table(whole.slice(0, 5_000), early)
+    pq.write_table(whole.slice(5_000), late)
+    out = command("--protocol", str(protocol), "--models", "logistic_regression", "--train", str(early),
+                  "--test", str(late), "--cache", str(tmp_path), "--report", str(tmp_path / "r.html"),
+                  "--json")  # fmt: skip
+    (row,) = json.loads(out.splitlines()[-1])["rows"]
+    assert (row["training_rows"], row["rows"]) == (5_000, 1_000)
+
+
+def test_transactions_of_later_weeks_are_judged_on_the_folds_asked_for(tmp_path: Path) -> None:
+    """A file of any span, through the feature kernel, with folds wherever they are wanted."""
+    file = tmp_path / "payments.parquet"
+    CliRunner().invoke(app, ("simulate", "--customers", "200", "--days", "30", "--seed", "5", "--output", str(file)))
+    own = tmp_path / "own.toml"
+    own.write_text(
+        'kind = "stream"\nmapping = "vedette"\n[[entries]]\nmodel = "vedette"\nparameters = { trees = 20 }\n'
+    )
+    out = command("--protocol", str(own), "--transactions", str(file), "--train-start", "2018-04-07,2018-04-10",
+                  "--cache", str(tmp_path), "--report", str(tmp_path / "r.html"), "--json")  # fmt: skip
+    (row,) = json.loads(out.splitlines()[-1])["rows"]
+    assert [case["case"] for case in row["cases"]] == ["2018-04-07", "2018-04-10"]
+    assert row["cp100"] > 0
+
+
+def test_the_published_protocols_are_valid() -> None:
+    """Both files load, and every model they publish figures of has an entry."""
+    for name in spec.KNOWN:
+        known = spec.load(name)
+        assert {row.model for row in known.published} <= {entry.model for entry in known.entries}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--protocol", "nowhere.toml"), "cannot be read"),
+        (("--models", "oracle"), "no entry for 'oracle'"),
+        (("--transactions", "nowhere.parquet"), r"nowhere\.parquet cannot be read"),
+        (("--protocol", "ulb", "--test", "b.parquet"), "--test goes with --train"),
+    ],
+)
+def test_a_wrong_call_is_said_in_a_sentence(arguments: tuple[str, ...], message: str) -> None:
+    """Every mistake is an InputError."""
+    with pytest.raises(InputError, match=message):
+        command(*arguments)
+
+
+def case_of(history: Frame) -> source.Case:
+    """The history's one fold."""
+    return source.stream_cases(history, Protocol(folds=1), (), "data")[0]
+
+
+def test_a_fold_outside_of_the_data_is_refused(history: Frame) -> None:
+    """What was asked for is never silently left out."""
+    with pytest.raises(InputError, match="needs 21 days"):
+        source.stream_cases(history, Protocol(), (START + 20 * DAY,), "data")
+
+
+def test_history_reaches_back_from_the_training_end(history: Frame) -> None:
+    """Seven days of history are the last seven before the end."""
+    case = case_of(history)
+    times = history.event_time[case.history(7)]
+    assert case.training_end - 7 * DAY <= times.min()
+    assert times.max() < case.training_end
+    assert len(case.history(0)) > len(case.history(7))
+
+
+def test_a_verdict_is_read_again_only_for_the_same_question(history: Frame, tmp_path: Path) -> None:
+    """A changed entry, seed or data gives a new verdict; a broken file is judged anew."""
+    case = case_of(history)
+    judge = run.Judge(tmp_path, contact_cost=500, clock=clock)
+    first = judge(SMALL, case)
+    (file,) = tmp_path.iterdir()
+    assert judge(SMALL, case) == first
+    run.Judge(tmp_path, contact_cost=500, clock=clock, seed=1)(SMALL, case)
+    judge(Entry(model="vedette", parameters={"trees": 21, "least_rows_in_leaf": 20}), case)
+    assert len(list(tmp_path.iterdir())) == 3
+    file.write_bytes(b"\x81")
+    assert judge(SMALL, case) == first
+
+
+def test_the_bootstrap_covers_the_figure(history: Frame) -> None:
+    """AUC and AP lie within the range of their replicates, and replicates differ."""
+    outcome = run.judge(SMALL, case_of(history), contact_cost=500, clock=clock).outcome
+    low, high = figures.intervals([outcome])["ap"]
+    assert low < outcome.figures.ap < high
+    low, high = figures.intervals([outcome])["auc"]
+    assert low < outcome.figures.auc < high
