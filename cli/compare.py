@@ -57,10 +57,7 @@ def compare(
 
     known = spec.load(protocol)
     entries = spec.narrow(known, tuple(filter(None, models.split(","))), deep=deep)
-    if known.kind == "stream":
-        cases = _stream(known, transactions, train_start, cache)
-    else:
-        cases = _table(known, training, test)
+    cases = cases_of(known, transactions, train_start, training, test, cache)
     judged_once = run.Judge(
         cache / "verdicts", contact_cost=known.contact_cost, clock=time.monotonic, seed=seed, threads=threads
     )
@@ -82,6 +79,15 @@ def compare(
     typer.echo(f"report written to {report}")
     if as_json:
         typer.echo(msgspec.json.encode({"rows": rows}).decode())
+
+
+def cases_of(
+    known: "Spec", transactions: list[Path], train_start: str, training: Path | None, test: Path | None, cache: Path
+) -> "list[Case]":
+    """The folds or the split of a protocol, from the files named or else its own."""
+    if known.kind == "stream":
+        return _stream(known, transactions, train_start, cache)
+    return _table(known, training, test)
 
 
 def _stream(known: "Spec", transactions: list[Path], train_start: str, cache: Path) -> "list[Case]":

@@ -22,6 +22,7 @@ from cli import (
     score,
     stack,
     streams,
+    tune,
     vocabulary,
     whatif,
 )
@@ -42,6 +43,7 @@ for room in (
     backfill,
     check,
     models,
+    tune,
     compare,
     registry,
     score,
