@@ -27,6 +27,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
         learning_rate: Share of each step that is taken.
         least_rows_in_leaf: Keeps leaves from learning single frauds by heart.
         features_per_tree: Share of the features that each tree may use.
+        features_per_split: Share of those that each split may choose among; trees differ more when it is low.
         bins: Histogram bins per feature; rare frauds hide in the tails, so many.
         validation_share: Share of the rows, the latest in time, that calibrate and choose the thresholds.
         contact_cost: Minor units that one false alarm costs.
@@ -39,6 +40,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
     learning_rate: float = 0.07
     least_rows_in_leaf: int = 100
     features_per_tree: float = 0.6
+    features_per_split: float = 1.0
     bins: int = 1023
     validation_share: float = 0.2
     contact_cost: int = 500
@@ -63,6 +65,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.least_rows_in_leaf,
             "feature_fraction": self.features_per_tree,
+            "feature_fraction_bynode": self.features_per_split,
             "max_bin": self.bins,
             "seed": self.seed,
             "num_threads": self.threads,
