@@ -88,11 +88,10 @@ def test_a_sequence_holds_earlier_payments_of_the_account_only(history: Frame) -
 
 def test_outliers_and_infinities_are_drawn_in_as_in_training() -> None:
     """Limits come from the training rows; later values beyond them, and infinities, do not get through."""
-    teach = np.arange(1_000.0)[:, None]
-    limits = Limits(share=0.01).fit(teach)
-    assert limits.transform(np.array([[-5.0], [5e9], [np.nan], [np.inf]]))[:, 0].tolist() == pytest.approx(
-        [9.99, 989.01, np.nan, np.nan], nan_ok=True
-    )
+    limits = Limits().fit(np.array([[0.0, np.nan], [7.0, np.inf], [np.inf, np.nan]]))
+    later = np.array([[-5.0, 1.0], [5e9, np.nan], [np.nan, 2.0], [-np.inf, 3.0], [3.0, 4.0]])
+    assert limits.transform(later)[:, 0] == pytest.approx([0.0, 7.0, np.nan, np.nan, 3.0], nan_ok=True)
+    assert np.isnan(limits.transform(later)[:, 1]).all()
 
 
 def test_resampling_adds_only_rows_of_the_training() -> None:
