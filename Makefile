@@ -11,7 +11,7 @@ BIN := .venv/bin
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help install demo test lint format bench deep demo-model lock clean
+.PHONY: help install demo test lint format bench deep fuzz demo-model lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ deep: .venv/.dev ## install Keras on JAX, test the deep models and compare them 
 	@$(BIN)/pytest -q tests/models/zoo/test_deep.py
 	@$(BIN)/vedette simulate --customers 300 --days 30 --output var/deep.parquet
 	@$(BIN)/vedette compare --protocol models/compare/deep.toml --transactions var/deep.parquet --deep $(ARGS)
+
+fuzz: .venv/.dev ## ten minutes of libFuzzer on the decoders and the state codec
+	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	@$(BIN)/python scripts/fuzz.py $(ARGS)
 
 demo-model: .venv/.runtime ## train the model that ships, from simulated payments
 	@$(BIN)/vedette train --simulate --name demo --output models/demo $(ARGS)

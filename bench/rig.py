@@ -132,8 +132,9 @@ def rig(directory: Path, *, broker: str, redis: str, partitions: int = 4, instan
 
 
 def wait_until(
-    reached: Callable[[], bool], within_s: float, what: str, worker: "subprocess.Popen[bytes] | None" = None
-) -> float:
+    reached: Callable[[], bool], within_s: float, what: str, worker: "subprocess.Popen[bytes] | None" = None,
+    *, every_s: float = 0.01,
+) -> float:  # fmt: skip
     """Look again and again until it is so; when that was, by the performance counter.
 
     Raises:
@@ -145,7 +146,7 @@ def wait_until(
             return time.perf_counter()
         if worker and worker.poll() is not None:
             raise VedetteError(f"the worker ended with exit code {worker.returncode} before {what}")
-        time.sleep(0.01)
+        time.sleep(every_s)
     raise VedetteError(f"{what} did not happen within {within_s:.0f} s")
 
 

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Measure Vedette beside its references; run it alone on the machine.", no_args_is_help=True
     )
-    for command in (throughput, latency, state, recovery, growth, challenges):
+    for command in (throughput, latency, state, recovery, growth, challenges, faults):
         group.command()(command)
     app.add_typer(group, name="bench")
 
@@ -122,6 +122,52 @@ def challenges(
     with _directory() as directory:
         result = measure(directory, challenges=count, guesses=guesses, broker=broker, redis=redis, say=_say)
     _print(result, as_json)
+
+
+def faults(
+    only: str = typer.Option("", "--only", metavar="N,…", help="only these, numbered as in docs/faults.md"),
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Do every fault to real workers, and compare what is left, bit for bit, with a run that nothing happened to.
+
+    Exit code 1 if one did not hold.
+    """
+    import json
+
+    from bench.faults.trial import measure
+    from vedette.errors import InputError
+
+    try:
+        numbers = [int(number) for number in only.split(",") if number]
+    except ValueError as error:
+        raise InputError(f"--only {only} is no list of numbers", remedy="as in --only 1,2,3") from error
+    rows: list[dict[str, Any]] = []
+    typer.echo("fault  held  lost  doubled  changed  seconds  what")
+    with _directory() as directory:
+        for scenario, trial in measure(directory, only=numbers, broker=broker, redis=redis):  # type: ignore[arg-type]
+            difference = trial.difference
+            row = {
+                "fault": scenario.fault,
+                "held": trial.held,
+                "lost": len(difference.lost),
+                "doubled": len(difference.doubled),
+                "changed": len(difference.changed),
+                "seconds": trial.seconds,
+            }
+            rows.append(row)
+            held = "yes" if trial.held else "NO"
+            typer.echo(
+                f"{row['fault']:>5}  {held:<4}  {row['lost']:>4}  {row['doubled']:>7}  {row['changed']:>7}  "
+                f"{trial.seconds:>7.2f}  {scenario.what}"
+            )
+            if trial.failure:
+                typer.echo(f"       {trial.failure}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"faults": rows}))
+    if not all(row["held"] for row in rows):
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Feature state in Redis: blobs, watermarks and the epoch that says who may write."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -119,7 +119,7 @@ class RedisStore:
             fields = self._client.hgetall(keys.meta(self.prefix, partition))
         return {field.decode(): int(value) for field, value in fields.items()}
 
-    def positions(self, topic: str, partitions: Sequence[int]) -> dict[int, int]:
+    def positions(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
         """By partition, the next offset of a topic to take in; 0 before the first."""
         return {partition: self.meta(partition).get(keys.position(topic), 0) for partition in partitions}
 

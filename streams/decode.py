@@ -1,5 +1,6 @@
 """From raw messages to an Arrow batch; what cannot be read is set aside with the reason, and nothing stops."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -22,6 +23,7 @@ _TYPES: dict[str, pa.DataType] = {
 _FIELDS = tuple(name for name in Transaction.__struct_fields__ if name != "extra")
 SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
 """Columns of a decoded batch."""
+_FIELD = re.compile(rb'"(\w+)"\s*:')
 _EXTRA = Transaction.__struct_fields__.index("extra")
 _TIME = Transaction.__struct_fields__.index("event_time")
 assert Transaction.__struct_fields__[_EXTRA:] == ("extra",)  # noqa: S101 — columns below rely on it being last
@@ -130,5 +132,25 @@ def _decode(
             events.append(decode(record.value or b""))
             good.append(record)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            rejects.append(Reject(record, type(error).__name__, str(error) if record.value else "the message is empty"))
+            rejects.append(Reject(record, type(error).__name__, _why(error, record.value)))
     return events, good, rejects
+
+
+def _why(error: Exception, value: bytes | None) -> str:
+    """The reason in words; msgspec says neither field nor place of text that is no UTF-8."""
+    if not value:
+        return "the message is empty"
+    if not isinstance(error, UnicodeDecodeError):
+        return str(error)
+    place = _no_utf8(value)
+    fields = _FIELD.findall(value[:place])
+    where = f" - at `$.{fields[-1].decode()}`" if fields else ""
+    return f"no UTF-8 ({error.reason}, byte {place}){where}"
+
+
+def _no_utf8(value: bytes) -> int:
+    try:
+        value.decode()
+    except UnicodeDecodeError as error:
+        return error.start
+    return 0

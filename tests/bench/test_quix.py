@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from bench.faults.outcome import Topics
 from features.backfill import Backfill
 from models.scorer import load_scorer
 from producers.frame import rows_to_transactions
@@ -16,7 +17,6 @@ from stack.local import LocalStack
 from stack.topics import apply
 from tests.conftest import SettingsFor
 from tests.streams.conftest import ROOT
-from tests.streams.outcome import Topics
 from vedette.events import Decision
 from vedette.topics import Name
 

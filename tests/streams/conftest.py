@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.faults.outcome import Topics
 from features.store import RedisStore
 from stack.local import LocalStack
 from stack.topics import apply
@@ -14,7 +15,6 @@ from streams.pipeline import Pipeline
 from streams.publish import Publisher
 from streams.scoring import Judge
 from tests.conftest import SettingsFor
-from tests.streams.outcome import Topics
 from vedette.settings import Settings
 
 ROOT = Path(__file__).parents[2]

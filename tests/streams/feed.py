@@ -7,12 +7,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bench.faults.outcome import Topics
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from streams.pipeline import Pipeline
 from streams.work import Work
-from tests.streams.outcome import Topics
 from vedette.clock import DAY
 from vedette.events import Transaction
 from vedette.topics import Name

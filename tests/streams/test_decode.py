@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.faults.poison import MOMENT, POISON, Poison, transaction
 from streams.decode import SCHEMA, Transactions, decode_labels, decode_transactions
-from tests.streams.poison import MOMENT, POISON, Poison, transaction
 from vedette.clock import DAY, MINUTE
 from vedette.events import MAX_TIME, Transaction
 
@@ -137,6 +137,7 @@ def mutated(draw: st.DrawFn) -> bytes:
     return bytes(raw[: draw(st.integers(0, len(raw)))] if draw(st.booleans()) else raw)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the strategy
 @given(st.lists(st.none() | st.binary(max_size=200) | mutated(), max_size=12))
 def test_nothing_makes_decoding_fail(values: list[bytes | None]) -> None:
     """Random bytes and mutated payments become rows or rejects, one for one, and what is read is a valid payment."""

@@ -8,13 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.faults.poison import transaction
 from stack.local import LocalStack
 from streams.metrics import Metrics
 from streams.runner import EXIT_STUCK, Batch, Runner, Stopped
 from tests.conftest import running, wait_for
 from tests.streams.conftest import PARTITIONS, ROOT, MakePipeline, NewDeployment
 from tests.streams.feed import Record
-from tests.streams.poison import transaction
 from vedette import SystemClock
 from vedette.errors import StateError, VedetteError
 from vedette.settings import Settings, describe
@@ -225,7 +225,7 @@ from streams.pipeline import Pipeline
 from streams.publish import Publisher
 from streams.runner import Batch, Runner
 from tests.streams.feed import Record
-from tests.streams.poison import transaction
+from bench.faults.poison import transaction
 from vedette import SystemClock, load_settings
 
 settings = load_settings(Path(sys.argv[1]), {{}})

@@ -4,52 +4,39 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
-from threading import Event
+from time import time_ns
 from typing import Any
 
 import confluent_kafka
 import msgspec
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from bench.faults.outcome import Outcome, Published, Topics, content, outcome, position
+from bench.faults.redis_pair import RedisPair
+from bench.faults.stream import Message, Stream
+from bench.rig import wait_until
 from features.store import RedisStore
+from stack.local import LocalStack
 from stack.process import Child
 from stack.topics import apply
-from tests.conftest import wait_for
-from tests.streams.outcome import Outcome, Published, Topics, outcome
-from vedette import keys
-from vedette.errors import UnavailableError
+from vedette.errors import UnavailableError, VedetteError
 from vedette.settings import Settings, describe
 from vedette.topics import Name
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 240.0
-"""No run takes anywhere near as long on an idle machine; a busy one may."""
+"""No step takes anywhere near as long on an idle machine; a busy one may."""
+SLOW = 10
+"""Messages a batch, so that a burst lasts long enough for something to happen in the middle of it."""
 _READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
-_VEDETTE = (sys.executable, "-c", "from cli.main import main; main()")
+_VEDETTE = (sys.executable, "-P", "-c", "from cli.main import main; main()")
 
 
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition that takes some work to find out, asking only a few times a second."""
-    pause = Event()
-
-    def asked() -> bool:
-        return condition() or pause.wait(0.1)
-
-    wait_for(asked, PATIENCE_S)
-
-
-@dataclass(frozen=True)
-class Message:
-    """What is published: poison has no transaction id."""
-
-    topic: Name
-    key: bytes | None
-    value: bytes | None
-    transaction_id: str | None = None
-    poison: bool = False
+def claim(holds: bool, what: str) -> None:
+    """Raise VedetteError unless what is claimed holds."""
+    if not holds:
+        raise VedetteError(f"it does not hold that {what}")
 
 
 class Worker:
@@ -85,7 +72,7 @@ class Worker:
 
     def exit_code(self) -> int | None:
         """How it ended by itself, once it has."""
-        until(lambda: not self.running)
+        wait_until(lambda: not self.running, PATIENCE_S, "the worker's end")
         return self._child.exit_code(within_s=0)
 
     def events(self, event: str) -> list[dict[str, Any]]:
@@ -120,15 +107,31 @@ class Worker:
 
 
 class Deployment:
-    """Topics, keys and group of one run, and its workers."""
+    """Topics, keys and group of one run on a stack, its stream, and its workers.
 
-    def __init__(self, settings: Settings, directory: Path) -> None:
+    Args:
+        stack: Broker and Redis.
+        settings: With a prefix of the run's own; where Redis is may differ from the stack.
+        stream: What is to be published.
+        directory: For settings and logs.
+        pair: The Redis behind Sentinels, if the settings lead there.
+    """
+
+    def __init__(
+        self, stack: LocalStack, settings: Settings, stream: Stream, directory: Path, pair: RedisPair | None = None
+    ) -> None:
+        self.stack = stack
+        self.pair = pair
         self.settings = settings
+        self.stream = stream
+        self.directory = directory
         self.published = Published()
+        self._kept: list[Message] = []
         self.workers: list[Worker] = []
-        self._directory = directory
+        self.supervised = False
+        """Whether workers that have ended are started again."""
         self._prefix = settings.topics.prefix
-        self._store = RedisStore(settings.redis)
+        self.store = RedisStore(settings.redis)
         client = settings.kafka.client_config() | {"log_level": 0}
         self.topics = Topics(settings)
         self._producer = confluent_kafka.Producer(
@@ -136,11 +139,15 @@ class Deployment:
         )
         apply(settings)
 
-    def worker(self, **changes: Any) -> Worker:
+    def worker(self, redis_timeout_s: float | None = None, **changes: Any) -> Worker:
         """Start one more worker, with some of its settings changed."""
-        worker_settings = msgspec.structs.replace(self.settings.worker, **changes)
-        settings = msgspec.structs.replace(self.settings, worker=worker_settings)
-        worker = Worker(settings, self._directory, f"worker-{len(self.workers)}")
+        settings = msgspec.structs.replace(
+            self.settings, worker=msgspec.structs.replace(self.settings.worker, **changes)
+        )
+        if redis_timeout_s:
+            redis = msgspec.structs.replace(settings.redis, timeout_s=redis_timeout_s)
+            settings = msgspec.structs.replace(settings, redis=redis)
+        worker = Worker(settings, self.directory, f"worker-{len(self.workers)}")
         self.workers.append(worker)
         return worker
 
@@ -149,8 +156,9 @@ class Deployment:
 
         def remember(message: Message) -> Callable[[Any, Any], None]:
             def delivered(error: Any, sent: Any) -> None:
-                assert error is None
-                self.published.poison[sent.partition(), sent.offset()] = (message.key, message.value)
+                if error is None:
+                    place = position(message.topic, sent.partition(), sent.offset())
+                    self.published.poison[place] = content(message.key, message.value)
 
             return delivered
 
@@ -159,20 +167,30 @@ class Deployment:
             while True:
                 try:
                     self._producer.produce(
-                        self._prefix + message.topic, message.value, message.key, on_delivery=callback
-                    )
+                        self._prefix + message.topic, message.value, message.key, on_delivery=callback,
+                        timestamp=time_ns() // 1_000_000 + message.skew_ms if message.skew_ms else 0,
+                    )  # fmt: skip
                     break
                 except BufferError:
                     self._producer.poll(0.1)
             if message.transaction_id:
                 self.published.transactions.add(message.transaction_id)
             self._producer.poll(0)
-        assert self._producer.flush(PATIENCE_S) == 0
+        claim(self._producer.flush(PATIENCE_S) == 0, "the broker has all that was published")
 
     def position(self, topic: Name) -> dict[int, int]:
         """The watermark of each partition in Redis."""
-        metas = {number: self._store.meta(number) for number in range(self.settings.topics.partitions)}
-        return {number: meta.get(keys.position(topic), 0) for number, meta in metas.items()}
+        return self.store.positions(topic, range(self.settings.topics.partitions))
+
+    def committed(self, topic: Name) -> dict[int, int]:
+        """The offsets that the group has committed to the broker."""
+        consumer = Consumer(
+            self.settings.kafka.client_config() | {"group.id": self.settings.worker.group, "log_level": 0}
+        )
+        asked = [TopicPartition(self._prefix + topic, number) for number in range(self.settings.topics.partitions)]
+        answer = consumer.committed(asked, timeout=30)
+        consumer.close()
+        return {each.partition: max(each.offset, 0) for each in answer}
 
     def taken_in(self) -> int:
         """How many messages of the transactions topic Redis says are done."""
@@ -190,22 +208,70 @@ class Deployment:
         except (UnavailableError, KafkaException):
             return False
 
+    def alive(self) -> None:
+        """Raise VedetteError if all workers have ended, or start one more if they are supervised."""
+        if any(worker.running for worker in self.workers):
+            return
+        if not self.supervised:
+            raise VedetteError(f"all workers have ended; the last one's log ends with {_tail(self.workers[-1].log)}")
+        self.worker(batch_max=SLOW)
+
     def finish(self) -> None:
         """Wait until everything published has been taken in by workers that are still alive."""
 
         def done() -> bool:
-            alive = any(worker.running for worker in self.workers)
-            assert alive, f"all workers have ended; the last one's log ends with {_tail(self.workers[-1].log)}"
+            self.alive()
             return self.done()
 
-        until(done)
+        self.rest()
+        wait_until(done, PATIENCE_S, "the last message", every_s=0.1)
+
+    def reach(self, more: int) -> None:
+        """Wait until so many more payments have been taken in, with some still to come."""
+        goal = self.taken_in() + more
+        wait_until(lambda: self._reached(goal), PATIENCE_S, f"payment {goal}")
+        claim(not self.done(), "there is still something to come")
+
+    def in_burst(self, more: int = 1000, batch_max: int = SLOW, **changes: Any) -> Worker:
+        """A worker in the middle of the burst."""
+        worker = self.worker(batch_max=batch_max, **changes)
+        self.publish(self.stream.history)
+        self.finish()
+        kept = len(self.stream.burst) // 2
+        self.publish(self.stream.burst[:-kept])
+        self._kept = self.stream.burst[-kept:]
+        self.reach(more)
+        return worker
+
+    def rest(self) -> None:
+        """Publish what was kept of the burst, if anything, so that there is something left to take in."""
+        kept, self._kept = self._kept, []
+        self.publish(kept)
+
+    def recovered(self, since: float) -> float:
+        """Wait for the next payment to be taken in; seconds since a moment of the performance counter."""
+        wait_until(lambda: self._reached(0), PATIENCE_S, "Redis")
+        goal = self.taken_in() + 1
+        self.rest()
+
+        def reached() -> bool:
+            self.alive()
+            return self._reached(goal)
+
+        return wait_until(reached, PATIENCE_S, "the next payment") - since
+
+    def _reached(self, goal: int) -> bool:
+        try:
+            return self.taken_in() >= goal
+        except UnavailableError:
+            return False
 
     def stop(self) -> None:
         """End every worker that is left, and give up the connections."""
         for worker in self.workers:
             if worker.running:
                 worker.kill()
-        self._store.close()
+        self.store.close()
         self.topics.close()
 
     def outcome(self) -> Outcome:

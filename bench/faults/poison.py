@@ -55,9 +55,13 @@ POISON = (
     Poison("nested-unknown-field", transaction()[:-1] + b',"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}", "recursion"),
     Poison("nested-known-field", _with("extra", b'{"a":' * 100_000), "$.extra"),
     # text
-    Poison("invalid-utf-8", _with("account_id", b'"\xff\xfe"'), "utf-8"),
-    Poison("overlong-utf-8", _with("account_id", b'"\xc0\x80"'), "utf-8"),
-    Poison("surrogate-in-utf-8", _with("account_id", b'"\xed\xa0\x80"'), "utf-8"),
+    Poison("invalid-utf-8", _with("account_id", b'"\xff\xfe"'), "$.account_id"),
+    Poison("overlong-utf-8", _with("account_id", b'"\xc0\x80"'), "$.account_id"),
+    Poison(
+        "surrogate-in-utf-8",
+        _with("account_id", b'"\xed\xa0\x80"'),
+        "no UTF-8 (invalid continuation byte, byte 44) - at `$.account_id`",
+    ),
     Poison("lone-surrogate", _with("account_id", rb'"\ud800"'), "surrogate"),
     Poison("empty-id", transaction(account_id=""), "$.account_id"),
     Poison("long-id", transaction(transaction_id="x" * 65), "$.transaction_id"),

@@ -1,0 +1,148 @@
+"""Faults of what a worker depends on: broker, Redis, its state, its model."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+
+from bench.faults.deployment import PATIENCE_S, Deployment, claim
+from bench.rig import wait_until
+from features.redis_client import connect
+from models.folder import BOOSTER, CONTRACT
+from streams.runner import EXIT_STUCK
+from vedette import VedetteError, keys
+
+
+def unreadable_state(run: Deployment) -> float:
+    """The state of a partition's accounts is overwritten with garbage, and later restored."""
+    worker = run.in_burst()
+    claim(worker.stop() == 0, "the worker ends in order")
+    prefix = run.settings.redis.prefix
+    with connect(run.settings.redis) as client:
+        names = list(client.scan_iter(match=f"{keys.account(prefix, 0)}*", count=1000))
+        blobs = client.mget(names)
+        client.mset(dict.fromkeys(names, b"\xffgarbage"))
+        run.rest()
+        broken = run.worker()
+        claim(broken.exit_code() not in (0, None), "a worker ends on state that it cannot read")
+        log = broken.log.read_text(encoding="utf-8")
+        claim("the state of account cannot be read" in log, "its log says why")
+        client.mset(dict(zip(names, blobs, strict=True)))
+    started = perf_counter()
+    run.worker()
+    seconds = run.recovered(started)
+    run.finish()
+    return seconds
+
+
+def broker_killed(run: Deployment) -> float:
+    """The broker is killed in the middle of a burst and started again."""
+    worker = run.in_burst()
+    run.stack.broker.kill()
+    run.stack.broker.start()
+    seconds = run.recovered(perf_counter())
+    run.finish()
+    claim(worker.running, "the worker lives through it")
+    claim(worker.metric("vedette_fenced_total") == 0, "nothing was fenced")
+    claim(worker.stop() == 0, "the worker ends in order")
+    for line in worker.log.read_text(encoding="utf-8").splitlines():
+        fields = msgspec.json.decode(line).keys()
+        claim({"event", "level", "logger", "timestamp"} <= fields, f"{line} is of the log's form")
+    return seconds
+
+
+def redis_killed(run: Deployment) -> float:
+    """Redis is killed and started again, twice; the worker waits and says so."""
+    worker = run.in_burst()
+    seconds = []
+    for _ in range(2):
+        run.stack.redis.kill()
+        wait_until(lambda: worker.get("/readyz")[0] == 503, PATIENCE_S, "a worker that is not ready", every_s=0.1)
+        claim('"status": "waiting"' in worker.get("/readyz")[1], "it says that it waits")
+        claim(worker.metric("vedette_degraded") == 1, "the metric says so")
+        claim(worker.get("/healthz")[0] == 200, "it is healthy all the same")
+        run.stack.redis.start()
+        seconds.append(run.recovered(perf_counter()))
+    run.finish()
+    claim(all("Redis" in event["because"] for event in worker.events("waiting")), "the log says what it waits for")
+    claim(worker.metric("vedette_degraded") == 0, "the metric is back")
+    claim(worker.running, "the worker lives through it")
+    return max(seconds)
+
+
+def redis_failed_over(run: Deployment) -> float:
+    """The master is killed for good; its Sentinel promotes the replica, and the worker follows.
+
+    A worker that finds the replica behind what it had written itself ends, and is started again by its supervisor.
+    """
+    run.supervised = True
+    run.in_burst()
+    if run.pair is None:
+        raise VedetteError("a failover needs a Redis with a replica")
+    run.pair.master.kill()
+    seconds = run.recovered(perf_counter())
+    claim(run.pair.promoted, "the replica is master now")
+    run.finish()
+    return seconds
+
+
+def redis_full(run: Deployment) -> float:
+    """Redis is given no memory for more writes, and later is."""
+    worker = run.in_burst()
+    with connect(run.settings.redis) as client:
+        client.config_set("maxmemory", 1)
+        wait_until(lambda: not worker.ready, PATIENCE_S, "a worker that is not ready", every_s=0.1)
+        client.config_set("maxmemory", 0)
+    seconds = run.recovered(perf_counter())
+    run.finish()
+    claim(any("maxmemory" in event["because"] for event in worker.events("waiting")), "the log says what it waits for")
+    claim(worker.running, "the worker lives through it")
+    return seconds
+
+
+def redis_hangs(run: Deployment) -> float:
+    """Redis is frozen and never answers, and the worker, set to wait for ever, is ended by its watchdog."""
+    worker = run.in_burst(redis_timeout_s=1_000_000.0, stuck_after_s=3.0)
+    os.kill(run.stack.redis.pid, signal.SIGSTOP)
+    try:
+        claim(worker.exit_code() == EXIT_STUCK, f"it ends with exit code {EXIT_STUCK}")
+    finally:
+        os.kill(run.stack.redis.pid, signal.SIGCONT)
+    claim(bool(worker.events("stuck; ending so that another worker takes over")), "its log says why")
+    started = perf_counter()
+    run.worker()
+    seconds = run.recovered(started)
+    run.finish()
+    return seconds
+
+
+def wrong_model(run: Deployment) -> float:
+    """Workers are started with a model that is cut short, one that is not there, and one made for other features."""
+    good = Path(run.settings.worker.model)
+    corrupt, missing, other = (run.directory / name for name in ("corrupt", "missing", "other"))
+    shutil.copytree(good, corrupt)
+    booster = (corrupt / BOOSTER).read_bytes()
+    (corrupt / BOOSTER).write_bytes(booster[: len(booster) // 2])
+    shutil.copytree(good, other)
+    contract = json.loads((other / CONTRACT).read_text(encoding="utf-8"))
+    (other / CONTRACT).write_text(json.dumps(contract | {"features_hash": "0" * 64}), encoding="utf-8")
+    run.publish(run.stream.history)
+    for model, says in ((corrupt, str(corrupt)), (missing, str(missing)), (other, "was trained on features 000000")):
+        worker = run.worker(model=str(model))
+        claim(worker.exit_code() == 2, "a worker does not start on such a model")
+        words = " ".join(worker.log.read_text(encoding="utf-8").split())
+        claim(says in words and "Traceback" not in words, f"it says so in a sentence: {words}")
+    metas = [run.store.meta(number) for number in range(run.settings.topics.partitions)]
+    claim(not any(metas), "no partition was claimed and nothing was taken in")
+    claim(run.decided() == 0, "nothing was decided")
+    started = perf_counter()
+    run.worker()
+    seconds = run.recovered(started)
+    run.finish()
+    run.publish(run.stream.burst)
+    run.finish()
+    return seconds

@@ -1,0 +1,33 @@
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streams.arrow import ACTIVITY, activity_by_partition, read_activity
+
+PARTITIONS = 4
+NUMBERS = np.arange(1, 6)
+MESSAGE = activity_by_partition(
+    np.full(5, 8, np.uint64), NUMBERS, NUMBERS, np.full(5, -1, np.int8), np.full(5, 3, np.int32), NUMBERS,
+    PARTITIONS, "transactions",
+)[0]  # fmt: skip
+
+
+def test_activity_arrives_as_it_was_sent() -> None:
+    """Rows are the same on the other side."""
+    batch = read_activity(MESSAGE, PARTITIONS)
+    assert batch.schema.equals(ACTIVITY)
+    assert batch.column("offset").to_pylist() == [1, 2, 3, 4, 5]
+
+
+@given(st.lists(st.tuples(st.integers(0, len(MESSAGE) - 1), st.integers(0, 255)), max_size=8), st.integers(0))
+def test_nothing_makes_reading_activity_fail(changes: list[tuple[int, int]], end: int) -> None:
+    """A message of which some bytes are others, or the end is missing, is read or refused as the worker expects."""
+    damaged = bytearray(MESSAGE)
+    for place, byte in changes:
+        damaged[place] = byte
+    try:
+        batch = read_activity(bytes(damaged[: end % (2 * len(MESSAGE))]), PARTITIONS)
+    except (pa.ArrowException, ValueError, OSError):
+        return
+    assert batch.schema.equals(ACTIVITY)
