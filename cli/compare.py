@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from models.zoo import Entry
     from producers.convert import Reject
 
-WIDTH = 125
+WIDTH = 150
 """Columns that the table takes, also where the terminal has fewer."""
 
 
