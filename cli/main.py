@@ -6,6 +6,7 @@ import typer
 from rich.console import Console
 
 from cli import (
+    access,
     alerts,
     audit,
     backfill,
@@ -52,6 +53,7 @@ for room in (
     alerts,
     incidents,
     mfa,
+    access,
     audit,
     stack,
     bench,

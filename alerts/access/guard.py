@@ -8,7 +8,7 @@ from fastapi.security import APIKeyHeader, OAuth2, SecurityScopes
 
 from alerts.access.credentials import Credential, Credentials
 from alerts.access.roles import ABOUT, Scope
-from alerts.access.tokens import Audience, Tokens
+from alerts.access.tokens import Tokens
 from alerts.audit import Audit
 from alerts.mfa.limits import Limit, Limiter
 from alerts.mfa.ports import Dependency
@@ -77,14 +77,6 @@ class Guard:
         self._audit.record("access.refused", _route(request), {"why": why, "address": address}, actor="unknown")
         return HTTPException(401, "a valid token or API key is needed", {"WWW-Authenticate": "Bearer"})
 
-    def holder(self, token: str, audience: Audience) -> tuple[Credential, frozenset[str], str] | None:
-        """Whose token this is, what it allows, and its own id; None if it is not in force."""
-        claims = self.tokens.read(token, audience)
-        credential = self.credentials.by_id(claims.sub) if claims else None
-        if claims is None or credential is None:
-            return None
-        return credential, claims.scopes & frozenset(credential.scopes), claims.jti
-
     def _wait(self, limit: Limit, what: str) -> int:
         """Count one; 0 if it is allowed, else the milliseconds until it will be."""
         now = self._clock.now_ms()
@@ -99,15 +91,16 @@ class Guard:
     ) -> str:
         kind, _, token = (authorization or "").partition(" ")
         if kind.lower() == "bearer":
-            found = self.holder(token.strip(), "api")
-            if found is None:
+            claims = self.tokens.read(token.strip())
+            credential = self.credentials.by_id(claims.sub) if claims else None
+            if claims is None or credential is None:
                 raise self.refuse(request, "no such token")
-            credential, allowed, _ = found
+            allowed = claims.scopes & frozenset(credential.scopes)
         elif api_key:
-            known = self.credentials.by_api_key(api_key)
-            if known is None:
+            credential = self.credentials.by_api_key(api_key)
+            if credential is None:
                 raise self.refuse(request, "no such key")
-            credential, allowed = known, frozenset(known.scopes)
+            allowed = frozenset(credential.scopes)
         else:
             raise self.refuse(request, "nothing presented")
         self.demand(request, credential, allowed, needed.scope_str)

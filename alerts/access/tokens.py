@@ -1,7 +1,6 @@
 """Tokens: signed statements of who somebody is, for minutes (RFC 9068 in shape, symmetric in key)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 from joserfc import jwt
@@ -12,13 +11,10 @@ from alerts.access.roles import Scope
 from alerts.mfa.keyring import Entropy, Keyring
 from vedette.clock import MINUTE, SECOND, Clock
 
-Audience = Literal["api", "desk"]
-"""What a token opens: the API, or the pages of the bank's people."""
+LIFETIME = 5 * MINUTE
+"""A credential that is revoked ends its tokens even sooner."""
 
-LIFETIMES: dict[Audience, int] = {"api": 5 * MINUTE, "desk": 8 * 60 * MINUTE}
-"""Milliseconds. A credential that is revoked ends its tokens at once, however long they would live."""
-
-_ISSUER = "vedette"
+_ISSUER, _AUDIENCE = "vedette", "api"
 _ALGORITHM = "HS256"
 
 
@@ -28,7 +24,6 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     iss: str
     aud: str
     sub: str
-    jti: str
     exp: int
     scope: str
 
@@ -52,27 +47,27 @@ class Tokens:
         derived = (print_.split(":") for print_ in keyring.fingerprints("token"))
         self._keys = KeySet([OctKey.import_key(key, {"kid": kid}) for kid, key in derived])
 
-    def give(self, subject: str, scopes: Sequence[Scope], audience: Audience) -> str:
+    def give(self, subject: str, scopes: Sequence[Scope]) -> str:
         """A token for a credential's id."""
         now = self._clock.now_ms() // SECOND
         claims = {
             "iss": _ISSUER,
-            "aud": audience,
+            "aud": _AUDIENCE,
             "sub": subject,
             "jti": self._entropy(16).hex(),
             "iat": now,
-            "exp": now + LIFETIMES[audience] // SECOND,
+            "exp": now + LIFETIME // SECOND,
             "scope": " ".join(scopes),
         }
         return jwt.encode({"alg": _ALGORITHM, "kid": self._current, "typ": "at+jwt"}, claims, self._keys)
 
-    def read(self, text: str, audience: Audience) -> Claims | None:
+    def read(self, text: str) -> Claims | None:
         """What a token says, or None if it is forged, expired, or for something else."""
         try:
             found = jwt.decode(text, self._keys, algorithms=[_ALGORITHM])
             claims = msgspec.convert(found.claims, Claims)
         except (JoseError, ValueError):  # msgspec's and Unicode's errors are ValueErrors
             return None
-        if found.header.get("typ") != "at+jwt" or (claims.iss, claims.aud) != (_ISSUER, audience):
+        if found.header.get("typ") != "at+jwt" or (claims.iss, claims.aud) != (_ISSUER, _AUDIENCE):
             return None
         return claims if self._clock.now_ms() < claims.exp * SECOND else None

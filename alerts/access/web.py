@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from alerts.access.guard import TOKEN_PATH, Guard
-from alerts.access.tokens import LIFETIMES
+from alerts.access.tokens import LIFETIME
 from vedette.clock import SECOND
 
 
@@ -64,9 +64,9 @@ def token_router(guard: Guard) -> APIRouter:
         guard.admit(request, credential, "access.token", {"scope": " ".join(granted)})
         return JSONResponse(
             Token(
-                access_token=guard.tokens.give(credential.id, granted, "api"),
+                access_token=guard.tokens.give(credential.id, granted),
                 token_type="Bearer",  # noqa: S106, its name
-                expires_in=LIFETIMES["api"] // SECOND,
+                expires_in=LIFETIME // SECOND,
                 scope=" ".join(granted),
             ).model_dump()
         )

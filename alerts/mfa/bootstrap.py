@@ -15,6 +15,12 @@ from alerts.access import Credentials, Guard, Tokens, token_router
 from alerts.audit import Audit, open_audit
 from alerts.database import open_database
 from alerts.mfa.api import api_router
+from alerts.mfa.calls.api import calls_router
+from alerts.mfa.calls.checks import Checks
+from alerts.mfa.calls.clerk import CallClerk
+from alerts.mfa.calls.desk_pages import desk_router
+from alerts.mfa.calls.pages import customer_router
+from alerts.mfa.calls.store import CallStore
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.clerk import Clerk
 from alerts.mfa.connection import connect
@@ -29,6 +35,7 @@ from alerts.mfa.messenger import Fence, Messenger
 from alerts.mfa.pages import pages_router
 from alerts.mfa.passkeys import Party
 from alerts.mfa.ports import Authorise
+from alerts.mfa.publisher import Publisher
 from alerts.mfa.records import Factor
 from alerts.mfa.service import Loop, serve
 from alerts.mfa.sessions import Sessions
@@ -38,11 +45,14 @@ from alerts.notify.bootstrap import stderr_log
 from alerts.notify.email import EmailChannel
 from alerts.notify.sms import SmsChannel
 from alerts.notify.source import AlertSource
-from vedette.clock import Clock, SystemClock
+from vedette.clock import HOUR, Clock, SystemClock
 from vedette.errors import SettingsError
 from vedette.money import to_minor
 from vedette.settings import MfaSettings, Settings
 from vedette.topics import Name
+
+_SHIFT_MS = 8 * HOUR
+"""How long a representative stays signed in."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _RELEASE = re.compile(r"([A-Z]{3}) ([0-9]{1,12}(?:\.[0-9]+)?)")
@@ -58,6 +68,8 @@ class Wired:
     links: EnrolmentLinks
     messenger: Messenger
     limiter: Limiter
+    checks: Checks
+    credentials: Credentials
     app: FastAPI
 
 
@@ -116,7 +128,11 @@ def wire(
         links = EnrolmentLinks(enrolment, mfa.public_url)
         visits = Sessions("challenge", store, keys, entropy, secure=secure)
         enrolments = Sessions("enrolment", store, keys, entropy, secure=secure)
-        guard = Guard(Credentials(engine, keys, clock, entropy), Tokens(keys, clock, entropy), audit, limiter, clock)
+        checks = Checks(CallStore(client, settings.redis.prefix), store, limiter, keys, clock, entropy, audit)
+        calls = Sessions("call", store, keys, entropy, secure=secure)
+        desks = Sessions("desk", store, keys, entropy, secure=secure, lifetime=_SHIFT_MS)
+        credentials = Credentials(engine, keys, clock, entropy)
+        guard = Guard(credentials, Tokens(keys, clock, entropy), audit, limiter, clock)
         authorise = authorise or guard.authorise
         app = build_app(
             [
@@ -125,11 +141,14 @@ def wire(
                 enrol_pages_router(enrolment, links, enrolments, limiter),
                 api_router(challenges, authorise, public_url=mfa.public_url),
                 enrolment_router(enrolment, links, authorise),
+                calls_router(checks, guard, public_url=mfa.public_url),
+                customer_router(checks, calls, limiter),
+                desk_router(checks, guard, desks, limiter),
             ],
             public_url=mfa.public_url,
             name=mfa.name,
         )
-        yield Wired(challenges, enrolment, links, messenger, limiter, app)
+        yield Wired(challenges, enrolment, links, messenger, limiter, checks, credentials, app)
     finally:
         if sms:
             sms.close()
@@ -157,6 +176,7 @@ def loops(wired: Wired, settings: Settings, log: Any) -> Iterator[Mapping[str, L
             "intake": Intake(wired.challenges, source, log).run,
             "messenger": wired.messenger.run,
             "clerk": Clerk(wired.challenges, settings, log).run,
+            "calls": CallClerk(wired.checks, Publisher(settings), log).run,
         }
     finally:
         source.close()

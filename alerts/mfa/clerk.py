@@ -1,22 +1,18 @@
 """The clerk: expires what nobody answered, and publishes every issue and outcome before it forgets that it must."""
 
-import logging
 from threading import Event
 from typing import Any
 
-import confluent_kafka
-import msgspec
-
 from alerts.mfa import outcome
 from alerts.mfa.challenges import Challenges
+from alerts.mfa.publisher import Publisher
 from alerts.mfa.records import Record
 from alerts.mfa.store import Entry
-from vedette.errors import DeliveryError, UnavailableError
+from vedette.errors import UnavailableError
 from vedette.settings import Settings
 
 _AT_ONCE = 200
 _PAUSE_S = 0.1
-_FLUSH_S = 30.0
 
 
 class Clerk:
@@ -33,21 +29,8 @@ class Clerk:
 
     def __init__(self, challenges: Challenges, settings: Settings, log: Any) -> None:
         self._challenges = challenges
-        self._prefix = settings.topics.prefix
+        self._publisher = Publisher(settings)
         self._log = log
-        self._errors: list[str] = []
-        self._producer = confluent_kafka.Producer(
-            settings.kafka.client_config()
-            | {
-                "enable.idempotence": True,
-                "acks": "all",
-                "partitioner": "murmur2_random",
-                "delivery.timeout.ms": 20_000,
-                "delivery.report.only.error": True,
-                "on_delivery": self._on_error,
-            },
-            logger=logging.getLogger("vedette.producer"),
-        )
 
     def run(self, stop: Event) -> None:
         """Work until told to stop, and then until nothing is left."""
@@ -78,11 +61,8 @@ class Clerk:
         records = [(entry, state.record) for entry in entries if (state := challenges.get(entry.challenge_id))]
         for entry, record in records:
             for topic, event in outcome.issued(record) if entry.stage == "issued" else outcome.settled(record):
-                self._produce(self._prefix + topic, msgspec.json.encode(event), record.binding.account_id)
-        left = self._producer.flush(_FLUSH_S)
-        if self._errors or left:
-            errors, self._errors = self._errors, []
-            raise DeliveryError(f"{len(errors) or left} messages were not delivered: {errors[:1] or 'no answer'}")
+                self._publisher.send(topic, record.binding.account_id, event)
+        self._publisher.flush()
         for entry, record in records:
             self._note(entry, record)
         challenges.store.forget("out", entries)
@@ -95,15 +75,3 @@ class Clerk:
             details["cause"] = record.cause
         self._challenges.audit.record(f"challenge.{status}", record.challenge_id, details)
         self._log.info("challenge", challenge_id=record.challenge_id, status=status, cause=details.get("cause", ""))
-
-    def _produce(self, topic: str, value: bytes, key: str) -> None:
-        while True:
-            try:
-                self._producer.produce(topic, value, key)
-            except BufferError:  # the local queue is full: let it drain
-                self._producer.poll(0.1)
-            else:
-                return
-
-    def _on_error(self, error: Any, message: Any) -> None:
-        self._errors.append(f"{message.topic()}: {error}")

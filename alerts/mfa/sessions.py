@@ -1,4 +1,4 @@
-"""Sessions of customers: a cookie with a random token, and what the service remembers of it until it ends."""
+"""Sessions: a cookie with a random token, and what the service remembers of it until it ends."""
 
 import re
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from vedette.clock import MINUTE, SECOND
 
 LIFETIME = 15 * MINUTE
 
-Kind = Literal["challenge", "enrolment"]
+Kind = Literal["challenge", "enrolment", "call", "desk"]
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{32}")
 
 
@@ -22,7 +22,7 @@ class Session(msgspec.Struct, frozen=True):
     """What a cookie stands for.
 
     Args:
-        subject: Id of the challenge, or of the account.
+        subject: Id of the challenge, of the account, or of the representative's credential.
         proven: Whether the holder has proven to be one, or has nothing yet to prove it with.
     """
 
@@ -54,13 +54,17 @@ class Sessions:
         keys: The keyring: what is stored is a keyed hash of the cookie.
         entropy: Gives unpredictable bytes.
         secure: Whether the pages are reached by HTTPS alone.
+        lifetime: Milliseconds.
     """
 
-    def __init__(self, kind: Kind, store: Store, keys: Keyring, entropy: Entropy, *, secure: bool) -> None:
+    def __init__(
+        self, kind: Kind, store: Store, keys: Keyring, entropy: Entropy, *, secure: bool, lifetime: int = LIFETIME
+    ) -> None:
         self._store = store
         self._keys = keys
         self._entropy = entropy
         self._secure = secure
+        self._lifetime = lifetime
         self._purpose = f"{kind} session"
         # With this prefix browsers take the cookie only by HTTPS, and from this very host (RFC 6265bis 4.1.3.2).
         self._cookie = f"{'__Host-' if secure else ''}{kind}"
@@ -70,7 +74,7 @@ class Sessions:
         token = new_token(self._entropy)
         self._keep(token, session)
         response.set_cookie(
-            self._cookie, token, max_age=LIFETIME // SECOND, path="/", httponly=True, samesite="strict",
+            self._cookie, token, max_age=self._lifetime // SECOND, path="/", httponly=True, samesite="strict",
             secure=self._secure,
         )  # fmt: skip
 
@@ -99,6 +103,11 @@ class Sessions:
         """Remember something else of a session."""
         self._keep(visit.token, session)
 
+    def end(self, visit: Visit) -> None:
+        """Forget a session."""
+        for name in self._keys.fingerprints(self._purpose, visit.token):
+            self._store.drop("s", name)
+
     def _keep(self, token: str, session: Session) -> None:
         name = self._keys.hash(self._purpose, token)
-        self._store.remember("s", name, msgspec.json.encode(session).decode(), LIFETIME)
+        self._store.remember("s", name, msgspec.json.encode(session).decode(), self._lifetime)

@@ -28,13 +28,17 @@ def language_of(request: Request) -> str:
     return choose(request.headers.get("accept-language", ""))
 
 
-def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A page; templates have `t(key, **values)` for words, `language` and `brand` beside the values given."""
+def part(request: Request, name: str, **values: Any) -> str:
+    """A page or a part of one; templates also have `t(key, **values)` for words, `language` and `brand`."""
     language = language_of(request)
-    body = _templates.get_template(name).render(
-        t=partial(say, language), language=language, brand=request.app.state.name, **values
-    )
-    response = HTMLResponse(body, status)
+    template = _templates.get_template(name)
+    return template.render(t=partial(say, language), language=language, brand=request.app.state.name, **values)
+
+
+def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    """A page as an answer, see `part`; a language asked for by `?lang=` is remembered."""
+    response = HTMLResponse(part(request, name, **values), status)
+    language = language_of(request)
     if request.query_params.get("lang") == language:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")
     return response

@@ -160,30 +160,29 @@ def test_the_key_of_hashes_is_rotated_by_use(engine: Engine, dial: Dial, entropy
 
 
 def test_tokens_say_who_for_minutes(dial: Dial, entropy: Counted) -> None:
-    """A token is read until it expires, by the audience it is for, under its key or a newer keyring that has it."""
+    """A token is read until it expires, under its key or a newer keyring that has it."""
     tokens = Tokens(Keyring(OLD), dial, entropy)
-    token = tokens.give("c1", [Scope.CALLS_READ], "api")
+    token = tokens.give("c1", [Scope.CALLS_READ])
     for reader in (tokens, Tokens(Keyring(f"{NEW} {OLD}"), dial, entropy)):
-        claims = reader.read(token, "api")
+        claims = reader.read(token)
         assert claims is not None
         assert (claims.sub, claims.scopes) == ("c1", {"calls:read"})
-    assert Tokens(Keyring(NEW), dial, entropy).read(token, "api") is None
-    assert tokens.read(token, "desk") is None
+    assert Tokens(Keyring(NEW), dial, entropy).read(token) is None
     dial.now += 5 * MINUTE
-    assert tokens.read(token, "api") is None
+    assert tokens.read(token) is None
 
 
 def test_tokens_cannot_be_forged(dial: Dial, entropy: Counted) -> None:
     """A token with any changed character, another header or none, or no signature says nothing."""
     tokens = Tokens(Keyring(OLD), dial, entropy)
-    token = tokens.give("c1", [Scope.CALLS_READ], "api")
+    token = tokens.give("c1", [Scope.CALLS_READ])
     header, body, signature = token.split(".")
     for place in range(len(token) - 1):  # the last character of base64 has bits that say nothing
         wrong = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
-        assert tokens.read(wrong, "api") is None
+        assert tokens.read(wrong) is None
     none = base64.urlsafe_b64encode(b'{"alg":"none","typ":"at+jwt"}').rstrip(b"=").decode()
     for wrong in (f"{none}.{body}.", f"{none}.{body}.{signature}", f"{header}.{body}.", "", "a.b.c", "ü", body):
-        assert tokens.read(wrong, "api") is None
+        assert tokens.read(wrong) is None
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -1,0 +1,79 @@
+"""`vedette access`: who may call the institution's API."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.context import settings_of
+
+if TYPE_CHECKING:
+    from alerts.access import Credential
+
+_JSON = typer.Option(False, "--json", help="print JSON")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this room's commands."""
+    access = typer.Typer(no_args_is_help=True, help="Who may call the institution's API.")
+    access.command()(create)
+    access.command("list")(list_)
+    access.command()(revoke)
+    app.add_typer(access, name="access")
+
+
+def create(
+    ctx: typer.Context,
+    name: str = typer.Argument(help="whose it is, for people"),
+    role: str = typer.Option(..., help="app, representative, analyst or auditor"),
+    scope: list[str] = typer.Option([], help="only this scope of the role; may be repeated"),
+    days: int = typer.Option(365, min=1, max=3650, help="it expires after so many days"),
+    as_json: bool = _JSON,
+) -> None:
+    """Make a credential and show its API key, this once."""
+    import msgspec
+
+    from alerts.access import create as make
+
+    made = make(settings_of(ctx), name, role, scope, days=days)
+    if as_json:
+        typer.echo(msgspec.json.encode(made))
+        return
+    _show([made.credential])
+    typer.echo(f"API key, not shown again: {made.api_key}")
+    typer.echo("For OAuth2 the part between the underscores is the client id, the part after them the secret.")
+
+
+def list_(ctx: typer.Context, as_json: bool = _JSON) -> None:
+    """List all credentials, with those that have ended."""
+    import msgspec
+
+    from alerts.access import list_all
+
+    found = list_all(settings_of(ctx))
+    if as_json:
+        typer.echo(msgspec.json.encode(found))
+    else:
+        _show(found)
+
+
+def revoke(ctx: typer.Context, credential: str = typer.Argument(help="its id"), as_json: bool = _JSON) -> None:
+    """End a credential now, and every token given for it."""
+    import msgspec
+
+    from alerts.access import revoke as end
+
+    ended = end(settings_of(ctx), credential)
+    typer.echo(msgspec.json.encode(ended) if as_json else f"{ended.id} ({ended.name}) may call no more")
+
+
+def _show(credentials: "list[Credential]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vedette.clock import format_time
+
+    table = Table("id", "name", "role", "scopes", "until")
+    for each in credentials:
+        until = f"revoked {format_time(each.revoked_at)}" if each.revoked_at else format_time(each.expires_at)
+        table.add_row(each.id, each.name.replace("[", r"\["), each.role, " ".join(each.scopes), until)
+    Console().print(table)
