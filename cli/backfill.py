@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,13 +10,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.context import settings_of
-from cli.progress import bars
+from cli.progress import bars, shown, total_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import pyarrow as pa
-
     from cli.progress import Show
     from features import Backfill
     from vedette import Settings
@@ -47,10 +44,10 @@ def backfill(
         Start.beginning, "--stream-from", help="with --load: where workers begin to read the topics"
     ),
     reject: Path | None = typer.Option(
-        None, "--reject", metavar="FILE", help="rows that do not fit (default: NAME.rejects.csv)"
+        None, "--reject", metavar="FILE", help="rows that do not fit [default: NAME.rejects.csv]"
     ),
     scratch: Path | None = typer.Option(
-        None, "--scratch", metavar="DIR", help="for what does not fit into memory (default: the temporary directory)"
+        None, "--scratch", metavar="DIR", help="for what does not fit into memory [default: the temporary directory]"
     ),
     as_json: bool = typer.Option(False, "--json", help="print the summary as JSON"),
 ) -> None:
@@ -64,7 +61,7 @@ def backfill(
     from features.frame import write_frame
     from features.history import opened
     from features.load import refuse_beside_workers
-    from producers.files import RejectFile, count_rows, read_batches
+    from producers.files import RejectFile, read_batches
     from producers.mapping import load_mapping
     from vedette.errors import InputError
 
@@ -74,16 +71,15 @@ def backfill(
     if settings:
         refuse_beside_workers(settings)
     known, state = load_mapping(mapping), Backfill()
-    counts = [count_rows(file) for file in files]
-    total = None if None in counts else sum(count or 0 for count in counts)
     with (
         tempfile.TemporaryDirectory(prefix="vedette-backfill-", dir=scratch) as room,
         RejectFile(reject or Path(f"{files[0].stem}.rejects.csv")) as rejected,
         bars() as bar,
     ):
         batches = [read_batches(file, known, on_reject=rejected.add) for file in files]
-        with opened(chain.from_iterable(batches), Path(room), labels, on_read=bar("reading", total)) as history:
-            frames = _shown(computed(history.in_order(), state), bar("features", total))
+        total = total_rows(files)
+        with opened(chain.from_iterable(batches), Path(room), labels=labels, on_read=bar("reading", total)) as history:
+            frames = shown(computed(history.in_order(), state), bar("features", total))
             rows = write_frame(output, frames) if output else sum(map(len, frames))
         if settings:
             _load(settings, state, overwrite, stream_from, bar("states", len(state.accounts) + len(state.entities)))
@@ -104,16 +100,7 @@ def backfill(
         typer.echo(f"{rejected.count:,} rows did not fit; {rejected.path} says which and why", err=True)
 
 
-def _shown(batches: Iterator[pa.RecordBatch], show: Show) -> Iterator[pa.RecordBatch]:
-    rows = 0
-    for batch in batches:
-        yield batch
-        show(rows := rows + len(batch))
-
-
 def _load(settings: Settings, state: Backfill, overwrite: bool, start: Start, show: Show) -> None:
-    from contextlib import closing
-
     from features import RedisStore
     from features.load import load_state
     from producers.align import BrokerEnds

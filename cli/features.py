@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.progress import bars, shown, total_rows
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -70,6 +72,11 @@ def verify(
     golden: Path = typer.Argument(help="Parquet file of published features, one row per TRANSACTION_ID"),
     transactions: list[Path] = typer.Option(..., "--transactions", metavar="FILE", help="the oldest first (repeat it)"),
     mapping: str = typer.Option("handbook", "--mapping", metavar="NAME", help="what their columns mean"),
+    through_stream: bool = typer.Option(
+        False, "--through-stream", help="let a worker compute them, on a broker and a Redis of their own"
+    ),
+    broker: str = typer.Option("embedded", "--broker", help="with --through-stream: apache or embedded"),
+    redis: str = typer.Option("embedded", "--redis", help="with --through-stream: system or embedded"),
     as_json: bool = _JSON,
 ) -> None:
     """Compute published features again from their transactions, and exit with 1 if any value differs."""
@@ -77,9 +84,23 @@ def verify(
     from rich.console import Console
     from rich.table import Table
 
-    from features import parity
+    from features.parity import verify as verify_offline
 
-    report = parity.verify(golden, _transactions(transactions, mapping))
+    with bars() as bar:
+        batches = _transactions(transactions, mapping)
+        total = total_rows(transactions)
+        if through_stream:
+            import tempfile
+
+            from bench.parity import verify_through_stream
+
+            with tempfile.TemporaryDirectory(prefix="vedette-verify-") as directory:
+                report = verify_through_stream(
+                    golden, batches, Path(directory), broker=broker, redis=redis,
+                    on_published=bar("through the worker", total), on_compared=bar("compared", total),
+                )  # fmt: skip
+        else:
+            report = verify_offline(golden, shown(batches, bar("computed", total)))
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
     else:
@@ -94,6 +115,8 @@ def verify(
 
 
 def _transactions(files: list[Path], mapping: str) -> "Iterator[pa.RecordBatch]":
+    from itertools import chain
+
     from producers.files import read_batches
     from producers.mapping import load_mapping
     from vedette.errors import InputError
@@ -105,5 +128,4 @@ def _transactions(files: list[Path], mapping: str) -> "Iterator[pa.RecordBatch]"
         )
 
     known = load_mapping(mapping)
-    for file in files:
-        yield from read_batches(file, known, on_reject=refuse)
+    return chain.from_iterable([read_batches(file, known, on_reject=refuse) for file in files])

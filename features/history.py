@@ -5,6 +5,7 @@ DuckDB does the sorting. It keeps to MEMORY and puts what is more into files of 
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,30 @@ BATCH_ROWS = 50_000
 ROW = "row"
 """Where a transaction stood in what was read; what happened at one moment stays in that order."""
 
-_READERS = {
+_READERS: dict[str, Any] = {
     ".parquet": duckdb.DuckDBPyConnection.read_parquet,
     ".csv": duckdb.DuckDBPyConnection.read_csv,
     ".jsonl": duckdb.DuckDBPyConnection.read_json,
 }
+
+_LABELLED = (
+    " REPLACE (coalesce(labels.fraud, batches.fraud) AS fraud,"
+    " coalesce(labels.labelled_at, batches.labelled_at) AS labelled_at)"
+)
+
+
+def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
+    """DuckDB, within its bounds, with what is more in a scratch directory, and silent."""
+    database = duckdb.connect(
+        config={
+            "memory_limit": MEMORY,
+            "threads": 2,
+            "temp_directory": str(scratch / "duckdb"),
+            "preserve_insertion_order": False,
+        }
+    )
+    database.execute("SET enable_progress_bar = false")  # else it writes one between the lines of standard output
+    return database
 
 
 class History:
@@ -53,7 +73,10 @@ class History:
 def opened(
     batches: Iterable[pa.RecordBatch],
     scratch: Path,
-    labels: Path | None = None,
+    *,
+    labels: Path | pa.RecordBatchReader | None = None,
+    beside: pa.RecordBatchReader | None = None,
+    once: bool = False,
     on_read: Callable[[int], None] = lambda _: None,
 ) -> Iterator[History]:
     """History to be read within the block.
@@ -62,8 +85,10 @@ def opened(
         batches: In any order; columns as the fields of Transaction, and, if labels are known, `fraud` and
             `labelled_at`.
         scratch: A directory for what does not fit into memory.
-        labels: A .parquet, .csv or .jsonl file with `transaction_id`, `fraud` and `labelled_at` (milliseconds), which
-            takes the place of what the batches say about these transactions.
+        labels: `transaction_id`, `fraud` and `labelled_at` (milliseconds), which take the place of what the batches
+            say about these transactions: a .parquet, .csv or .jsonl file, or batches. The last to be known counts.
+        beside: `transaction_id` and columns to put beside the transaction's own.
+        once: Take of each transaction the first there is, if it may have come several times, or if what is beside it.
         on_read: Told after each batch how many transactions have been read.
 
     Raises:
@@ -73,7 +98,7 @@ def opened(
     source = iter(batches)
     first = next(source, None)
     if first is None:
-        raise InputError("there are no transactions", remedy="check the file, its mapping and the rows left out")
+        raise InputError("there are no transactions", remedy="check where they come from, and the span of time")
     failed: list[Exception] = []
 
     def numbered() -> Iterator[pa.RecordBatch]:
@@ -88,41 +113,42 @@ def opened(
             raise
 
     schema = first.schema.append(pa.field(ROW, pa.int64()))
-    options: dict[str, str | bool | int | float | list[str]] = {
-        "memory_limit": MEMORY,
-        "threads": 2,
-        "temp_directory": str(scratch),
-        "preserve_insertion_order": False,
-    }
-    with duckdb.connect(config=options) as database:
+    with connect(scratch) as database:
         database.register("batches", pa.RecordBatchReader.from_batches(schema, numbered()))
-        if labels:
-            _register_labels(database, labels)
-            database.execute(
-                "CREATE TEMP VIEW history AS SELECT batches.* REPLACE (coalesce(labels.fraud, batches.fraud) AS fraud,"
-                " coalesce(labels.labelled_at, batches.labelled_at) AS labelled_at)"
-                " FROM batches LEFT JOIN labels USING (transaction_id)"
-            )
-        else:
-            database.execute("CREATE TEMP VIEW history AS FROM batches")
+        view = "CREATE TEMP VIEW history AS SELECT batches.*"
+        if labels is not None:
+            _take_labels(database, labels)
+            view += _LABELLED
+        view += ", beside.* EXCLUDE (transaction_id)" if beside is not None else ""
+        view += " FROM batches"
+        if labels is not None:
+            view += " LEFT JOIN labels USING (transaction_id)"
+        if beside is not None:
+            database.register("beside", beside)
+            view += " LEFT JOIN beside USING (transaction_id)"
+        if once:
+            view += " QUALIFY row_number() OVER (PARTITION BY transaction_id ORDER BY row) = 1"
+        database.execute(view)
         yield History(database, failed)
 
 
-def _register_labels(database: duckdb.DuckDBPyConnection, path: Path) -> None:
-    if path.suffix not in _READERS:
-        raise InputError(f"{path}: cannot tell what kind of file this is", remedy=f"name it {' or '.join(_READERS)}")
+def _take_labels(database: duckdb.DuckDBPyConnection, labels: Path | pa.RecordBatchReader) -> None:
+    """Make a table of labels, of each transaction the one known last."""
+    read: Any = database.from_arrow
+    if isinstance(labels, Path):
+        if labels.suffix not in _READERS:
+            raise InputError(
+                f"{labels}: cannot tell what kind of file this is", remedy=f"name it {' or '.join(_READERS)}"
+            )
+        read, labels = partial(_READERS[labels.suffix], database), str(labels)
     try:
-        read: Any = _READERS[path.suffix]
-        read(database, str(path)).project(
-            "transaction_id::VARCHAR AS transaction_id, fraud::BOOLEAN AS fraud, labelled_at::BIGINT AS labelled_at"
+        read(labels).aggregate(
+            "transaction_id::VARCHAR AS transaction_id, arg_max(fraud::BOOLEAN, labelled_at::BIGINT) AS fraud,"
+            " max(labelled_at::BIGINT) AS labelled_at",
+            "transaction_id",
         ).create("labels")
-        twice = database.execute(
-            "SELECT transaction_id FROM labels GROUP BY transaction_id HAVING count(*) > 1 LIMIT 1"
-        ).fetchone()
     except duckdb.Error as error:
         raise InputError(
-            f"{path} has no labels: {str(error).splitlines()[0]}",
+            f"{labels} has no labels: {str(error).splitlines()[0]}",
             remedy="it needs the columns transaction_id, fraud and labelled_at (milliseconds since 1970, UTC)",
         ) from error
-    if twice:
-        raise InputError(f"{path} has more than one label of transaction {twice[0]!r}", remedy="keep the last one")

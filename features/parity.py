@@ -68,10 +68,11 @@ class Parity(msgspec.Struct, frozen=True, omit_defaults=True):
     """The first SHOWN mismatches."""
 
 
-class _Golden:
+class Golden:
     """Published features by transaction id."""
 
     def __init__(self, path: Path) -> None:
+        self.path = path
         try:
             table = pq.read_table(path)
         except (OSError, pa.ArrowInvalid) as error:
@@ -93,14 +94,63 @@ class _Golden:
         found = pc.index_in(ids, value_set=self.ids).fill_null(-1)
         return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
-    def in_order(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """A batch with the transactions of each moment in the order of the published count."""
-        time = batch.column("event_time").to_numpy()
-        if np.any(np.diff(time) < 0):
-            return batch  # which the backfill refuses
-        rows = self.rows(batch.column("transaction_id"))
-        count = np.where(rows >= 0, self._order[rows], 0.0)
-        return batch.take(pa.array(np.lexsort((count, time))))
+    def in_order(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same transactions, those of each moment in the order of the published count.
+
+        Args:
+            batches: In order of event time; where they are not, the backfill will refuse them.
+        """
+        for batch in _whole_moments(batches):
+            rows = self.rows(batch.column("transaction_id"))
+            count = np.where(rows >= 0, self._order[rows], 0.0)
+            time = batch.column("event_time").to_numpy()
+            yield batch if np.any(np.diff(time) < 0) else batch.take(pa.array(np.lexsort((count, time))))
+
+
+class Comparison:
+    """Published features against computed ones, as these come in."""
+
+    def __init__(self, golden: Golden) -> None:
+        self._golden = golden
+        self._ours = np.array([NAMES.index(PUBLISHED[name]) for name in golden.columns])
+        units = [CATALOGUE[k].unit for k in self._ours]
+        self._relative = np.array([0.0 if unit in {"payments", "0 or 1"} else TOLERANCE for unit in units])
+        self._absolute = np.array([RESIDUE if unit == "major units" else 0.0 for unit in units])
+        self._seen = np.zeros(len(golden.ids), np.bool_)
+        self._mismatches = 0
+        self._first: list[Mismatch] = []
+
+    def take(self, ids: pa.Array, features: NDArray[np.float64]) -> None:
+        """Compare the features of transactions, float64[n, features] in catalogue order; others than published pass."""
+        golden = self._golden
+        rows = golden.rows(ids)
+        there = rows >= 0
+        rows, computed = rows[there], features[there][:, self._ours]
+        self._seen[rows] = True
+        expected = golden.values[rows]
+        allowed = np.maximum(self._relative * np.abs(expected), self._absolute)
+        differ = ~((np.abs(computed - expected) <= allowed) | (np.isnan(computed) & np.isnan(expected)))
+        self._mismatches += int(differ.sum())
+        for i, k in np.argwhere(differ)[: SHOWN - len(self._first)]:
+            column = golden.columns[k]
+            values = (float(expected[i, k]), float(computed[i, k]))
+            self._first.append(Mismatch(golden.ids[int(rows[i])].as_py(), column, PUBLISHED[column], *values))
+
+    def result(self) -> Parity:
+        """What it came to.
+
+        Raises:
+            InputError: Published transactions were not among those computed.
+        """
+        golden = self._golden
+        if not self._seen.all():
+            missing = golden.ids[int(np.argmin(self._seen))].as_py()
+            number = int((~self._seen).sum())
+            raise InputError(
+                f"{number} transactions of {golden.path} are not among those given, such as {missing}",
+                remedy="give every file of transactions, from the oldest on",
+            )
+        return Parity(len(golden.ids), len(golden.columns), self._mismatches, self._first)
 
 
 def verify(golden: Path, batches: Iterable[pa.RecordBatch]) -> Parity:
@@ -114,37 +164,11 @@ def verify(golden: Path, batches: Iterable[pa.RecordBatch]) -> Parity:
     Raises:
         InputError: The file is not one, the batches are not in order, or published transactions are not among them.
     """
-    published = _Golden(golden)
-    ours = np.array([NAMES.index(PUBLISHED[name]) for name in published.columns])
-    units = [CATALOGUE[k].unit for k in ours]
-    relative = np.array([0.0 if unit in {"payments", "0 or 1"} else TOLERANCE for unit in units])
-    absolute = np.array([RESIDUE if unit == "major units" else 0.0 for unit in units])
-    seen = np.zeros(len(published.ids), np.bool_)
-    state = Backfill()
-    mismatches = 0
-    first: list[Mismatch] = []
-    for whole in _whole_moments(batches):
-        batch = published.in_order(whole)
-        features = state.advance(batch)
-        rows = published.rows(batch.column("transaction_id"))
-        there = rows >= 0
-        rows, computed = rows[there], features[there][:, ours]
-        seen[rows] = True
-        expected = published.values[rows]
-        allowed = np.maximum(relative * np.abs(expected), absolute)
-        differ = ~((np.abs(computed - expected) <= allowed) | (np.isnan(computed) & np.isnan(expected)))
-        mismatches += int(differ.sum())
-        for i, k in np.argwhere(differ)[: SHOWN - len(first)]:
-            column = published.columns[k]
-            values = (float(expected[i, k]), float(computed[i, k]))
-            first.append(Mismatch(published.ids[int(rows[i])].as_py(), column, PUBLISHED[column], *values))
-    if not seen.all():
-        missing = published.ids[int(np.argmin(seen))].as_py()
-        raise InputError(
-            f"{int((~seen).sum())} transactions of {golden} are not among those given, such as {missing}",
-            remedy="give every file of transactions, from the oldest on",
-        )
-    return Parity(len(published.ids), len(published.columns), mismatches, first)
+    published, state = Golden(golden), Backfill()
+    comparison = Comparison(published)
+    for batch in published.in_order(batches):
+        comparison.take(batch.column("transaction_id"), state.advance(batch))
+    return comparison.result()
 
 
 def _whole_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

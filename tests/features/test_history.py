@@ -34,7 +34,7 @@ def shuffled(ordered: pa.Table) -> pa.Table:
 
 def read(batches: list[pa.RecordBatch], scratch: Path, labels: Path | None = None) -> pa.Table:
     """History as it comes out."""
-    with opened(batches, scratch, labels) as history:
+    with opened(batches, scratch, labels=labels) as history:
         return pa.Table.from_batches(history.in_order())
 
 
@@ -64,35 +64,46 @@ def test_ties_keep_the_order_of_the_file(ordered: pa.Table, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
 def test_labels_of_their_own_take_the_place_of_those_in_the_file(ordered: pa.Table, tmp_path: Path, kind: str) -> None:
-    """A file of labels says what is fraud and since when it is known; other transactions keep what they came with."""
+    """A file of labels says what is fraud and since when, the last word of it; others keep what they came with."""
     some = ordered.slice(0, 50)
     flipped = [not fraud for fraud in some.column("fraud").to_pylist()]
     rows = {"transaction_id": some.column("transaction_id"), "fraud": flipped, "labelled_at": list(range(50))}
     labels = pa.table(rows)
+    earlier = labels.set_column(2, "labelled_at", pa.array([-1] * 50)).set_column(1, "fraud", some.column("fraud"))
+    written = pa.concat_tables([labels, earlier])
     path = tmp_path / f"labels.{kind}"
     match kind:
         case "parquet":
-            pq.write_table(labels, path)
+            pq.write_table(written, path)
         case "csv":
-            pa_csv.write_csv(labels, path)
+            pa_csv.write_csv(written, path)
         case _:
-            path.write_text("\n".join(json.dumps(row) for row in labels.to_pylist()), encoding="utf-8")
+            path.write_text("\n".join(json.dumps(row) for row in written.to_pylist()), encoding="utf-8")
     found = by_id(read(ordered.to_batches(), tmp_path, path).select(list(rows)))
     expected = pa.concat_tables([labels, ordered.slice(50).select(list(rows)).cast(labels.schema)])
     assert same(found, by_id(expected))
 
 
+def test_columns_beside(ordered: pa.Table, tmp_path: Path) -> None:
+    """What is known about some transactions stands beside them, and nothing beside the others."""
+    known = pa.table({"transaction_id": ordered.column("transaction_id").slice(0, 9), "mark": list(range(9))})
+    with opened(ordered.to_batches(), tmp_path, beside=known.to_reader()) as history:
+        found = by_id(pa.Table.from_batches(history.in_order()))
+    marks = {row["transaction_id"]: row["mark"] for row in found.to_pylist()}
+    assert marks == dict.fromkeys(ordered.column("transaction_id").to_pylist()) | dict(
+        zip(known.column("transaction_id").to_pylist(), range(9), strict=True)
+    )
+    assert same(found.drop_columns(["mark"]), by_id(ordered))
+
+
 def test_files_without_labels_are_refused(ordered: pa.Table, tmp_path: Path) -> None:
-    """A file of labels that is missing, lacks a column or names a transaction twice is refused by its name."""
+    """A file of labels that is missing, lacks a column or is none at all is refused by its name."""
     batches = ordered.to_batches()
     path = tmp_path / "labels.parquet"
     with pytest.raises(InputError, match=r"labels\.parquet has no labels"):
         read(batches, tmp_path, path)
     pq.write_table(pa.table({"transaction_id": ["a"], "fraud": [True]}), path)
     with pytest.raises(InputError, match=r"labels\.parquet has no labels"):
-        read(batches, tmp_path, path)
-    pq.write_table(pa.table({"transaction_id": ["a", "a"], "fraud": [True, False], "labelled_at": [1, 2]}), path)
-    with pytest.raises(InputError, match="more than one label of transaction 'a'"):
         read(batches, tmp_path, path)
     with pytest.raises(InputError, match="cannot tell what kind of file"):
         read(batches, tmp_path, tmp_path / "labels.txt")
