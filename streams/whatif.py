@@ -1,6 +1,7 @@
 """What another model or policy would have decided: a replay that touches neither state nor topics."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy.typing import NDArray
 from features import Backfill
 from streams.policy import ACTIONS
 from streams.scoring import EVENT_COLUMNS, Judge
-from vedette.clock import DAY
+from vedette.clock import DAY, format_time
 
 _FLAGGED = 1
 """Actions from here on are flagged: people hear of them."""
+
+_Rows = NDArray[np.bool_]
 
 
 @dataclass
@@ -22,8 +25,10 @@ class Side:
 
     flagged: int = 0
     frauds_flagged: int = 0
-    lost: dict[str, int] = field(default_factory=dict)
+    lost: Counter[str] = field(default_factory=Counter)
     """Amount of the frauds not flagged, minor units by currency."""
+    alerts: Counter[str] = field(default_factory=Counter)
+    """Flagged transactions by UTC day."""
 
 
 @dataclass
@@ -31,17 +36,17 @@ class Comparison:
     """Everything that would change, counted while it is replayed."""
 
     transactions: int = 0
+    undecided: int = 0
+    """Transactions of which no decision is recorded; they are in no other figure."""
     frauds: int = 0
     first_time: int | None = None
     last_time: int = 0
-    moves: dict[str, int] = field(default_factory=dict)
+    moves: Counter[str] = field(default_factory=Counter)
     """'old → new' action → number of transactions."""
-    money: dict[str, dict[str, int]] = field(default_factory=dict)
+    money: dict[str, Counter[str]] = field(default_factory=dict)
     """'old → new' action → currency → amount in minor units."""
     old: Side = field(default_factory=Side)
     new: Side = field(default_factory=Side)
-    changed: list[pa.RecordBatch] = field(default_factory=list)
-    """The transactions that change, with both actions and scores."""
 
     @property
     def days(self) -> float:
@@ -49,16 +54,18 @@ class Comparison:
         return max((self.last_time - (self.first_time or 0)) / DAY, 1.0)
 
     def summary(self) -> dict[str, object]:
-        """All of it as plain values, the changed transactions only counted."""
+        """All of it as plain values."""
         return {
             "transactions": self.transactions,
-            "changed": sum(self.moves.values()),
+            "undecided": self.undecided,
+            "changed": self.moves.total(),
             "moves": self.moves,
             "money": self.money,
             "frauds": self.frauds,
             **{
                 name: {
                     "alerts_per_day": round(side.flagged / self.days, 1),
+                    "alerts_by_day": side.alerts,
                     "recall": round(side.frauds_flagged / self.frauds, 4) if self.frauds else None,
                     "precision": round(side.frauds_flagged / side.flagged, 4) if side.flagged else None,
                     "fraud_not_flagged": side.lost,
@@ -70,46 +77,81 @@ class Comparison:
 
 def compare(
     batches: Iterable[pa.RecordBatch],
-    old: Judge,
+    old: Judge | None,
     new: Judge,
+    into: Comparison,
     *,
     since: int = 0,
-    on_progress: Callable[[int, int], None] = lambda *_: None,
-) -> Comparison:
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Iterator[pa.RecordBatch]:
     """Replay transactions through the kernel and both judges.
 
     Args:
         batches: In order of event time, as Backfill.advance takes them; what comes before `since` only builds state.
-        old: The model and policy to compare with.
+        old: The model and policy to compare with; None for what was decided then, columns RECORDED of streams.past.
         new: The model and policy in question.
+        into: Where everything is counted.
         since: Event time from which decisions are compared, milliseconds.
-        on_progress: Told the number of transactions taken in and the event time reached.
+        on_progress: Told the number of transactions taken in.
+
+    Yields:
+        For each batch the transactions that change, with both actions and scores; they may be none.
 
     Raises:
         InputError: The batches are not in order of event time.
     """
-    state, result = Backfill(), Comparison()
+    state = Backfill()
     taken = 0
     for batch in batches:
         features = state.advance(batch)
-        times = batch.column("event_time").to_numpy(zero_copy_only=False)
-        start = int(np.searchsorted(times, since))
-        if start < len(batch):
-            _compare(result, batch.slice(start), features[start:], old, new)
+        start = int(np.searchsorted(batch.column("event_time").to_numpy(zero_copy_only=False), since))
+        yield _compare(into, batch.slice(start), features[start:], old, new)
         taken += len(batch)
-        on_progress(taken, int(times[-1]) if len(times) else 0)
-    return result
+        on_progress(taken)
 
 
-def _compare(result: Comparison, batch: pa.RecordBatch, features: NDArray[np.float64], old: Judge, new: Judge) -> None:
+def _compare(
+    result: Comparison, batch: pa.RecordBatch, features: NDArray[np.float64], old: Judge | None, new: Judge
+) -> pa.RecordBatch:
+    if old is None:
+        decided = batch.column("recorded_action").is_valid()
+        result.undecided += len(batch) - decided.true_count
+        if decided.true_count < len(batch):
+            batch, features = batch.filter(decided), features[decided.to_numpy(zero_copy_only=False)]
     events = _events(batch)
     extra = _extra(batch)
-    actions: list[NDArray[np.int8]] = []
-    scores: list[NDArray[np.float64]] = []
-    for judge in (old, new):
-        score, verdict = judge.verdict(events, features, judge.matrix(features, extra))
-        scores.append(score)
-        actions.append(verdict.action)
+    (old_score, old_action), (new_score, new_action) = (
+        _recorded(batch) if judge is None else _judged(judge, events, features, extra) for judge in (old, new)
+    )
+    if len(batch):
+        _count(result, batch, events, old_action, new_action)
+    rows = np.flatnonzero(old_action != new_action)
+    words = pa.array(ACTIONS)
+    return pa.RecordBatch.from_arrays(
+        [
+            *events.take(pa.array(rows)).columns,
+            *(words.take(pa.array(action[rows])) for action in (old_action, new_action)),
+            *(pa.array(score[rows]) for score in (old_score, new_score)),
+        ],
+        names=[*EVENT_COLUMNS, "old_action", "new_action", "old_score", "new_score"],
+    )
+
+
+def _recorded(batch: pa.RecordBatch) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    return batch.column("recorded_score").to_numpy(), batch.column("recorded_action").to_numpy()
+
+
+def _judged(
+    judge: Judge, events: pa.RecordBatch, features: NDArray[np.float64], extra: list[dict[str, float]]
+) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    score, verdict = judge.verdict(events, features, judge.matrix(features, extra))
+    return score, verdict.action
+
+
+def _count(
+    result: Comparison, batch: pa.RecordBatch, events: pa.RecordBatch, old: NDArray[np.int8], new: NDArray[np.int8]
+) -> None:
+    times = events.column("event_time").to_numpy(zero_copy_only=False)
     amount = events.column("amount").to_numpy(zero_copy_only=False)
     encoded = events.column("currency").dictionary_encode()
     currencies: list[str] = encoded.dictionary.to_pylist()
@@ -118,41 +160,30 @@ def _compare(result: Comparison, batch: pa.RecordBatch, features: NDArray[np.flo
     if "fraud" in batch.schema.names:
         fraud = batch.column("fraud").fill_null(False).to_numpy(zero_copy_only=False)
 
-    times = events.column("event_time").to_numpy(zero_copy_only=False)
+    def by_currency(which: _Rows) -> Counter[str]:
+        sums = {name: int(amount[which & (currency == code)].sum()) for code, name in enumerate(currencies)}
+        return Counter({name: total for name, total in sums.items() if total})
+
     result.first_time = int(times[0]) if result.first_time is None else result.first_time
     result.last_time = int(times[-1])
     result.transactions += len(batch)
     result.frauds += int(fraud.sum())
-
-    def by_currency(which: NDArray[np.bool_], into: dict[str, int]) -> None:
-        for code, name in enumerate(currencies):
-            if total := int(amount[which & (currency == code)].sum()):
-                into[name] = into.get(name, 0) + total
-
-    for side, action in zip((result.old, result.new), actions, strict=True):
+    for side, action in ((result.old, old), (result.new, new)):
         flagged = action >= _FLAGGED
         side.flagged += int(flagged.sum())
         side.frauds_flagged += int((flagged & fraud).sum())
-        by_currency(fraud & ~flagged, side.lost)
-    for before, after in {*zip(*(action.tolist() for action in actions), strict=True)}:
-        if before != after:
-            name = f"{ACTIONS[before]} → {ACTIONS[after]}"
-            which = (actions[0] == before) & (actions[1] == after)
-            result.moves[name] = result.moves.get(name, 0) + int(which.sum())
-            by_currency(which, result.money.setdefault(name, {}))
-    rows = np.flatnonzero(actions[0] != actions[1])
-    if len(rows):
-        words = pa.array(ACTIONS)
-        result.changed.append(
-            pa.RecordBatch.from_arrays(
-                [
-                    *events.take(pa.array(rows)).columns,
-                    *(words.take(pa.array(action[rows])) for action in actions),
-                    *(pa.array(score[rows]) for score in scores),
-                ],
-                names=[*EVENT_COLUMNS, "old_action", "new_action", "old_score", "new_score"],
-            )
+        side.lost += by_currency(fraud & ~flagged)
+        days, alerts = np.unique(times[flagged] // DAY, return_counts=True)
+        side.alerts += Counter(
+            {format_time(day * DAY)[:10]: n for day, n in zip(days.tolist(), alerts.tolist(), strict=True)}
         )
+    codes = old.astype(np.int64) * len(ACTIONS) + new
+    for code in np.unique(codes[old != new]).tolist():
+        before, after = divmod(code, len(ACTIONS))
+        name = f"{ACTIONS[before]} → {ACTIONS[after]}"
+        which = codes == code
+        result.moves[name] += int(which.sum())
+        result.money.setdefault(name, Counter()).update(by_currency(which))
 
 
 def _events(batch: pa.RecordBatch) -> pa.RecordBatch:

@@ -1,3 +1,4 @@
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,8 +7,10 @@ import pytest
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from streams.bootstrap import load_judge
+from streams.policy import ACTIONS
+from streams.scoring import Judge
 from streams.whatif import Comparison, compare
-from vedette.clock import DAY
+from vedette.clock import DAY, format_time
 
 ROOT = Path(__file__).parents[2]
 MODEL, POLICY = ROOT / "models" / "demo", ROOT / "streams" / "policy.yaml"
@@ -29,21 +32,29 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def replayed(
+    batches: list[pa.RecordBatch], old: Judge | None, new: Judge, since: int = 0
+) -> tuple[Comparison, pa.Table]:
+    """What a comparison counts, and the transactions that change."""
+    result = Comparison()
+    return result, pa.Table.from_batches(compare(batches, old, new, result, since=since))
+
+
 def test_the_same_judge_changes_nothing(batches: list[pa.RecordBatch]) -> None:
     """Compared with itself, a model and policy change no decision and have one and the same record."""
     judge = load_judge(MODEL, POLICY)
-    result = compare(batches, judge, judge)
+    result, changed = replayed(batches, judge, judge)
     assert result.transactions == sum(len(batch) for batch in batches)
     assert result.moves == {}
-    assert result.changed == []
+    assert len(changed) == 0
     assert result.old == result.new
 
 
 def test_every_changed_decision_is_listed_and_counted(batches: list[pa.RecordBatch], strict: Path) -> None:
     """Each transaction whose action differs is listed once, and the counts by action and money agree with the list."""
-    result = compare(batches, load_judge(MODEL, POLICY), load_judge(MODEL, strict))
-    listed = pa.Table.from_batches(result.changed).to_pylist()
-    assert len(listed) == sum(result.moves.values()) > 0
+    result, changed = replayed(batches, load_judge(MODEL, POLICY), load_judge(MODEL, strict))
+    listed = changed.to_pylist()
+    assert len(listed) == result.moves.total() > 0
     assert len({row["transaction_id"] for row in listed}) == len(listed)
     for move, times in result.moves.items():
         old, new = move.split(" → ")
@@ -52,16 +63,38 @@ def test_every_changed_decision_is_listed_and_counted(batches: list[pa.RecordBat
         assert sum(row["amount"] for row in rows) == result.money[move]["EUR"]
         assert new in {"review", "approve"}
         assert all((row["amount"] > 5000) == (new == "review") for row in rows)
-    everything = pa.Table.from_batches(batches)
-    assert result.new.flagged == sum(amount > 5000 for amount in everything.column("amount").to_pylist())
+    everything = pa.Table.from_batches(batches).to_pylist()
+    large = [row for row in everything if row["amount"] > 5000]
+    assert result.new.flagged == len(large)
+    assert result.new.alerts == Counter(format_time(row["event_time"])[:10] for row in large)
+    assert result.new.lost["EUR"] == sum(row["amount"] for row in everything if row["fraud"] and row["amount"] <= 5000)
 
 
 def test_decisions_before_the_stretch_only_build_state(batches: list[pa.RecordBatch], strict: Path) -> None:
     """Comparing from a day on gives what comparing everything gives for the transactions from that day on."""
     since = SIMULATION.start + 7 * DAY
     old, new = load_judge(MODEL, POLICY), load_judge(MODEL, strict)
+    _, everything = replayed(batches, old, new)
+    _, stretch = replayed(batches, old, new, since)
+    assert stretch.to_pylist() == [row for row in everything.to_pylist() if row["event_time"] >= since] != []
 
-    def changed(result: Comparison) -> list[dict[str, object]]:
-        return [row for batch in result.changed for row in batch.to_pylist() if row["event_time"] >= since]
 
-    assert changed(compare(batches, old, new, since=since)) == changed(compare(batches, old, new))
+def test_decisions_of_the_past(batches: list[pa.RecordBatch], strict: Path) -> None:
+    """With what was decided then, the old side is that, and transactions without a decision are only counted."""
+    new = load_judge(MODEL, strict)
+    recorded = []
+    for batch in batches:
+        actions = pa.array([None if row % 5 == 0 else row % 5 - 1 for row in range(len(batch))], pa.int8())
+        scores = pa.array([row / len(batch) for row in range(len(batch))])
+        recorded.append(batch.append_column("recorded_action", actions).append_column("recorded_score", scores))
+    result, changed = replayed(recorded, None, new)
+    everything = pa.Table.from_batches(recorded).to_pylist()
+    decided = [row for row in everything if row["recorded_action"] is not None]
+    assert (result.transactions, result.undecided) == (len(decided), len(everything) - len(decided))
+    assert result.old.flagged == sum(row["recorded_action"] > 0 for row in decided)
+    expected = {
+        row["transaction_id"]: (ACTIONS[row["recorded_action"]], row["recorded_score"])
+        for row in decided
+        if ACTIONS[row["recorded_action"]] != ("review" if row["amount"] > 5000 else "approve")
+    }
+    assert {row["transaction_id"]: (row["old_action"], row["old_score"]) for row in changed.to_pylist()} == expected
