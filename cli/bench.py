@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Measure Vedette beside its references; run it alone on the machine.", no_args_is_help=True
     )
-    for command in (throughput, latency, state, recovery, growth, challenges, faults):
+    for command in (throughput, latency, state, recovery, growth, challenges, faults, notify):
         group.command()(command)
     app.add_typer(group, name="bench")
 
@@ -168,6 +168,19 @@ def faults(
         typer.echo(json.dumps({"faults": rows}))
     if not all(row["held"] for row in rows):
         raise typer.Exit(1)
+
+
+def notify(
+    alerts: int = typer.Option(20_000, "--alerts", metavar="N", min=1, help="how many"),
+    kill_every: float = typer.Option(2.0, "--kill-every", metavar="SECONDS", min=0.0, help="kill -9; 0: never"),
+    broker: str = typer.Option("embedded", "--broker", help="apache or embedded"),
+    as_json: bool = _JSON,
+) -> None:
+    """Alerts told by SMS while the notifier is killed again and again: lost, doubled, in doubt, and how fast."""
+    from bench.notify import measure
+
+    with _directory() as directory:
+        _print(measure(directory, alerts=alerts, kill_every_s=kill_every, broker=broker, say=_say), as_json)
 
 
 @contextmanager

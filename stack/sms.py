@@ -16,23 +16,24 @@ from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from stack.sms_http import API, Answer, Server, missing
+from stack.sms_http import API, Answer, Server, missing, post_signed
 from vedette.clock import Clock, SystemClock
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
+_E164 = re.compile(r"(whatsapp:)?\+[1-9][0-9]{6,14}")
 _LONGEST_BODY = 1600
 _HANG_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """A message as it was received; `sent_at` is in ms since 1970-01-01 UTC."""
+    """A message as it was received; `sent_at` is in ms since 1970-01-01 UTC, `callback` where receipts are wanted."""
 
     sid: str
     to: str
     sender: str
     body: str
     sent_at: int
+    callback: str = ""
 
 
 TOO_MANY = Answer(HTTPStatus.TOO_MANY_REQUESTS, 20429, "Too Many Requests")
@@ -72,6 +73,7 @@ class SmsSink:
         self._messages: list[Sms] = []
         self._answers: deque[Answer] = deque()
         self._deaf = 0
+        self._replies = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._server: Server | None = None
@@ -117,6 +119,21 @@ class SmsSink:
         """Answer the next GETs with 503."""
         with self._lock:
             self._deaf = times
+
+    def report(self, message: Sms, status: str, error_code: str = "", *, times: int = 1) -> list[int]:
+        """Post a delivery receipt to where the message asked for it, signed as Twilio does; the HTTP statuses."""
+        form = {"MessageSid": message.sid, "MessageStatus": status, "To": message.to, "AccountSid": self.account_sid}
+        if error_code:
+            form["ErrorCode"] = error_code
+        return [post_signed(message.callback, form, self.auth_token) for _ in range(times)]
+
+    def reply(self, url: str, sender: str, body: str, *, times: int = 1) -> list[int]:
+        """Post an incoming message to a webhook, as often as Twilio would repeat it; the HTTP statuses."""
+        with self._lock:
+            self._replies += 1
+            sid = f"SM{self._replies:031x}f"
+        form = {"MessageSid": sid, "From": sender, "Body": body, "AccountSid": self.account_sid}
+        return [post_signed(url, form, self.auth_token) for _ in range(times)]
 
     def authorised(self, account: str, header: str) -> bool:
         """Whether a request's account and Authorization header are the sink's own."""
@@ -179,6 +196,7 @@ class SmsSink:
                 sender=form.get("From", "") or form.get("MessagingServiceSid", ""),
                 body=form.get("Body", ""),
                 sent_at=self._clock.now_ms(),
+                callback=form.get("StatusCallback", ""),
             )
             self._messages.append(message)
         if self._on_sms:

@@ -1,12 +1,17 @@
 """The HTTP side of the local SMS server: paths, authorisation, and errors in Twilio's form."""
 
+import base64
+import hashlib
+import hmac
 import json
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.error import HTTPError
+from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.request import Request, urlopen
 
 API = "/2010-04-01"
 
@@ -126,3 +131,20 @@ def missing(path: str) -> Answer:
 
 def _first_values(encoded: str) -> dict[str, str]:
     return {key: values[0] for key, values in parse_qs(encoded).items()}
+
+
+def post_signed(url: str, form: dict[str, str], auth_token: str) -> int:
+    """Post a form with the signature that Twilio gives its webhooks; the HTTP status.
+
+    Source: https://www.twilio.com/docs/usage/security#validating-requests
+    """
+    text = url + "".join(f"{name}{form[name]}" for name in sorted(form))
+    mac = hmac.new(auth_token.encode(), text.encode(), hashlib.sha1).digest()
+    headers = {"X-Twilio-Signature": base64.b64encode(mac).decode()}
+    request = Request(url, urlencode(form).encode(), headers)  # noqa: S310, whoever runs the sink names the address
+    try:
+        with urlopen(request, timeout=10) as answer:  # noqa: S310
+            return int(answer.status)
+    except HTTPError as error:
+        error.close()
+        return error.code

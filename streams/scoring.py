@@ -130,5 +130,6 @@ def _alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:
         score=decision.score,
         expected_loss=decision.expected_loss,
         reasons=decision.reasons,
+        segment=batch.column("account_type")[row].as_py(),
         **of,
     )

@@ -121,6 +121,7 @@ class Alert(Event, frozen=True, omit_defaults=False):
     country: str | None = None
     device_id: str | None = None
     ip_address: str | None = None
+    segment: Annotated[str | None, Meta(description="account_type of the transaction")] = None
 
 
 class Challenge(Event, frozen=True, omit_defaults=False):

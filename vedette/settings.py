@@ -119,6 +119,8 @@ class IncidentSettings(Section, frozen=True):
         "sqlite:///var/alerts.sqlite"
     )
     database_password: Annotated[Secret | None, Meta(description="PostgreSQL's password")] = None
+    routing: Annotated[str, Meta(description="YAML file that says who is told of what")] = ""
+    expire_after_h: Annotated[int, Meta(ge=1, description="an incident nobody touches ends after")] = 168
 
 
 class RegistrySettings(Section, frozen=True):
@@ -135,23 +137,32 @@ class RegistrySettings(Section, frozen=True):
 
 
 class NotifySettings(Section, frozen=True):
-    """`[notify]`: alerts to the fraud team."""
+    """`[notify]`: how messages reach the fraud team, and how answers come back."""
 
     group: Annotated[str, Meta(description="Kafka consumer group")] = "vedette-notify"
-    ledger: Annotated[str, Meta(description="SQLite file that remembers what was sent")] = "var/notify.sqlite"
+    parallel: Annotated[int, Meta(ge=1, le=256, description="messages under way at once, on each channel")] = 16
+    timeout_s: Annotated[float, Meta(gt=0, description="for every step of sending one message")] = 10.0
+    retention_days: Annotated[int, Meta(ge=1, description="what was sent is forgotten after")] = 90
+    templates: Annotated[str, Meta(description="folder with templates and languages of your own")] = ""
     email_from: Annotated[str, Meta(description="sender address")] = "vedette@localhost"
-    email_to: Annotated[list[str], Meta(description="recipient addresses; empty: no e-mail")] = []
     smtp_host: Annotated[str, Meta(description="mail server")] = "localhost"
     smtp_port: Annotated[Port, Meta(description="587 for STARTTLS, 25 or 1025 without")] = 587
     smtp_starttls: Annotated[bool, Meta(description="switch to TLS before anything is said")] = True
     smtp_username: Annotated[str, Meta(description="user name, if the server asks")] = ""
     smtp_password: Annotated[Secret | None, Meta(description="password, if the server asks")] = None
-    sms_to: Annotated[list[str], Meta(description="phone numbers in E.164; empty: no SMS")] = []
     sms_from: Annotated[str, Meta(description="sender number or messaging service")] = ""
+    whatsapp_from: Annotated[str, Meta(description="sender number or messaging service")] = ""
+    whatsapp_content: Annotated[str, Meta(description="id of the approved template that begins a conversation")] = ""
     twilio_account_sid: Annotated[str, Meta(description="starts with AC")] = ""
     twilio_auth_token: Annotated[Secret | None, Meta(description="from Twilio's console")] = None
     twilio_base_url: Annotated[str, Meta(description="another server that speaks Twilio's API; empty: Twilio")] = ""
-    timeout_s: Annotated[float, Meta(gt=0, description="for every step of sending one message")] = 10.0
+    sns_endpoint: Annotated[str, Meta(description="another server that speaks SNS; empty: AWS")] = ""
+    public_url: Annotated[
+        str, Meta(description="where `vedette notify web` is reached; empty: no links or replies")
+    ] = ""
+    link_key: Annotated[Secret | None, Meta(description="signs links; at least 32 characters")] = None
+    web_host: Annotated[str, Meta(description="address of `vedette notify web`")] = "127.0.0.1"
+    web_port: Annotated[Port, Meta(description="0 takes a free one")] = 8090
 
 
 class AuditSettings(Section, frozen=True):

@@ -4,5 +4,6 @@ The door: `open_database(settings)`, an SQLAlchemy engine whose tables are up to
 """
 
 from alerts.database.engine import database_errors, insert_new, open_database
+from alerts.database.sole import sole_sender
 
-__all__ = ["database_errors", "insert_new", "open_database"]
+__all__ = ["database_errors", "insert_new", "open_database", "sole_sender"]

@@ -102,7 +102,7 @@ messages = Table(
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("doubts", Integer, nullable=False, server_default="0"),  # how often an outcome was unknown
     Column("due_at", BigInteger),  # NULL: nothing more is tried
-    Column("begun_at", BigInteger),  # when it was last handed to the provider
+    Column("begun_at", BigInteger),  # when it was first handed to the provider
     Column("body", LargeBinary),  # the Message as JSON; NULL once sent
     Column("provider_id", String(192), nullable=False, server_default="", index=True),
     Column("code", String(64), nullable=False, server_default=""),

@@ -117,6 +117,11 @@ def get(connection: Connection, incident: int) -> Incident:
     return _incident(row)
 
 
+def some(connection: Connection, numbers: Sequence[int]) -> list[Incident]:
+    """These incidents, in no order."""
+    return [_incident(row) for row in connection.execute(select(*_COLUMNS).where(incidents.c.id.in_(numbers)))]
+
+
 def alerts_of(connection: Connection, incident: int) -> list[Alert]:
     """An incident's alerts, oldest first."""
     query = (

@@ -7,7 +7,7 @@ import msgspec
 
 from alerts.mfa.challenges import Challenges, ChangedError
 from alerts.mfa.records import Binding
-from alerts.notify.source import AlertSource, Record
+from alerts.notify.source import Record, Source
 from vedette.errors import UnavailableError
 from vedette.events import Decision
 
@@ -23,7 +23,7 @@ class Intake:
         log: A structlog logger.
     """
 
-    def __init__(self, challenges: Challenges, source: AlertSource, log: Any) -> None:
+    def __init__(self, challenges: Challenges, source: Source, log: Any) -> None:
         self._challenges = challenges
         self._source = source
         self._log = log

@@ -11,17 +11,19 @@ from html import escape
 from threading import Event
 from typing import Any
 
+from alerts.incidents.routing import Target
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.engine import SENDS, Secrets, State
 from alerts.mfa.limits import Limit, Limiter
 from alerts.mfa.records import Record
 from alerts.mfa.store import Entry
 from alerts.mfa.words import say
-from alerts.notify.channel import Channel, Permanent, Retry, Sent
+from alerts.notify.channel import Channel, Permanent, Question, Retry, Sent
 from alerts.notify.message import SMS_LIMIT, Message, gsm, printable, reference_of
 from vedette.clock import HOUR, SECOND
 from vedette.errors import UnavailableError
 from vedette.money import format_amount
+from vedette.settings import Secret
 
 _AT_ONCE = 4
 _PAUSE_S = 0.1
@@ -104,7 +106,8 @@ class Messenger:
         if not self._sms or self._refusal(phone, reference):
             return False
         text = gsm(say(language, "sms_verify", name=self._name, code=_grouped(code))) + f" {reference_of(reference)}"
-        return not isinstance(await self._sms.send(self._message(reference, "sms", phone, text)), Permanent | Retry)
+        sent = await self._sms.send(self._message(reference, text), _target(phone))
+        return not isinstance(sent, Permanent | Retry)
 
     async def _tell(self, entry: Entry) -> None:
         challenges = self._challenges
@@ -135,7 +138,8 @@ class Messenger:
         phone = state.account.phone
         if not self._sms or not phone:
             return False
-        return await self._sms.find(self._message(_reference(state.record), "sms", phone, "")) is not None
+        message = self._message(_reference(state.record), "")
+        return bool(await self._sms.find([Question(message, _target(phone), state.record.issued_at)]))
 
     async def _send(self, state: State, secrets: Secrets) -> None:
         record, phone = state.record, state.account.phone
@@ -145,7 +149,8 @@ class Messenger:
         if reason := self._refusal(phone, record.binding.account_id):
             self._settle(record, "failed", reason)
             return
-        sent = await self._sms.send(self._message(_reference(record), "sms", phone, self._words(state, secrets)))
+        message = self._message(_reference(record), self._words(state, secrets))
+        sent = await self._sms.send(message, _target(phone))
         now = self._challenges.clock.now_ms()
         if isinstance(sent, Sent):
             self._settle(record, "sent", sent.provider_id)
@@ -169,16 +174,16 @@ class Messenger:
         language = state.account.language
         text = say(language, "email_text", name=self._name, amount=_amount(state.record))
         message = Message(
-            alert_id=state.record.challenge_id,
+            key=state.record.challenge_id,
             channel="email",
-            recipient=address,
+            recipient=state.record.binding.account_id,
             reference=reference_of(state.record.challenge_id),
             created_at=state.record.issued_at,
             subject=say(language, "email_subject", name=self._name),
             text=text,
             html=f"<p>{escape(text)}</p>",
         )
-        if not isinstance(await self._email.send(message), Sent):
+        if not isinstance(await self._email.send(message, _target(address)), Sent):
             self._log.warning("notice not sent", challenge_id=state.record.challenge_id)
 
     def _refusal(self, phone: str, account_id: str) -> str:
@@ -208,11 +213,11 @@ class Messenger:
         key, code = ("sms_code", {"code": _grouped(secrets.code)}) if secrets.code else ("sms_ask", {})
         return f"{gsm(say(language, key, **values, **code))[: SMS_LIMIT - 11]} {reference_of(_reference(record))}"
 
-    def _message(self, reference: str, channel: Any, recipient: str, text: str) -> Message:
+    def _message(self, reference: str, text: str) -> Message:
         return Message(
-            alert_id=reference,
-            channel=channel,
-            recipient=recipient,
+            key=reference,
+            channel="sms",
+            recipient="customer",
             reference=reference_of(reference),
             created_at=self._challenges.clock.now_ms(),
             text=text,
@@ -222,6 +227,10 @@ class Messenger:
 def _reference(record: Record) -> str:
     """Names one telling of one challenge, the same before and after a crash."""
     return f"{record.challenge_id}/{record.sends}"
+
+
+def _target(address: str) -> Target:
+    return Target(Secret(address), None)
 
 
 def _amount(record: Record) -> str:

@@ -1,10 +1,10 @@
-"""Notification: one message per alert, recipient and channel, kept in a ledger before anything is sent.
+"""Notification: who is told of which incident on which channel, kept in an outbox before anything is sent.
 
-Kafka → `service` → `ledger` → `courier` → `email` or `sms`; `bootstrap` wires the real parts.
+Kafka → `service` → incidents → `dispatch` → `outbox` → `courier` → a channel; `web` takes answers, `bootstrap` wires.
 """
 
-from alerts.notify.bootstrap import run, status
-from alerts.notify.ledger import Tally
+from alerts.notify.bootstrap import listing, retry, run, status
+from alerts.notify.outbox import Row, Tally
 from alerts.notify.service import Report
 
-__all__ = ["Report", "Tally", "run", "status"]
+__all__ = ["Report", "Row", "Tally", "listing", "retry", "run", "status"]

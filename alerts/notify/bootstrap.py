@@ -1,63 +1,86 @@
 """Wires the notifier from settings: the only place where its real parts meet."""
 
 import asyncio
-import re
 import signal
-import sqlite3
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
+from sqlalchemy import Connection, Engine, select
 
+from alerts.database import database_errors, insert_new, open_database, sole_sender
+from alerts.database.tables import facts
+from alerts.incidents.routing import ChannelName, Routing
+from alerts.incidents.routing_file import read_routing
+from alerts.notify import days, outbox
+from alerts.notify.apprise_urls import AppriseChannel
+from alerts.notify.channel import Channel
 from alerts.notify.courier import Courier
+from alerts.notify.dispatch import Dispatcher
 from alerts.notify.email import EmailChannel
-from alerts.notify.ledger import Ledger, Tally, read_tally
-from alerts.notify.message import Renderer
+from alerts.notify.events import EventPublisher
+from alerts.notify.links import Linker
+from alerts.notify.outbox import Row, Tally
 from alerts.notify.sender import RetryPolicy
-from alerts.notify.service import Notifier, Recipients, Report
-from alerts.notify.sms import SmsChannel
-from alerts.notify.source import AlertSource
-from vedette.clock import Clock, SystemClock
-from vedette.errors import SettingsError, StateError
-from vedette.settings import NotifySettings, Secret, Settings
+from alerts.notify.service import Keeping, Notifier, Report
+from alerts.notify.sns import SnsChannel
+from alerts.notify.source import Source
+from alerts.notify.twilio import TwilioChannel
+from alerts.notify.webhook import WebhookChannel
+from alerts.notify.words import Renderer
+from vedette.clock import DAY, HOUR, Clock, SystemClock
+from vedette.errors import SettingsError
+from vedette.settings import NotifySettings, Settings
 from vedette.topics import Name
 
-_E164 = re.compile(r"\+[1-9][0-9]{6,14}")
-_ADDRESS = re.compile(r"[!-?A-~]+@[A-Za-z0-9.-]+")  # printable ASCII, one @
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_ALERTS_AT_ONCE = 200
+_DECISIONS_AT_ONCE = 2_000
 
 
 def run(settings: Settings, *, until_idle_s: float = 0.0) -> Report:
     """Run the notifier until SIGTERM, SIGINT, or until idle; call it from the main thread.
 
     Raises:
-        SettingsError: [notify] names nobody, or lacks what a channel needs.
+        SettingsError: The routing has a mistake, or [notify] lacks what a channel needs.
         UnavailableError: The broker does not answer.
-        StateError: The ledger is in use, unreadable, or cannot be written any more.
+        StateError: Another process sends from the database, or it cannot be written any more.
     """
-    try:
-        with notifier(settings, clock=SystemClock(), random=SystemRandom(), log=stderr_log()) as wired:
-            return asyncio.run(_until_signal(wired, until_idle_s))
-    except sqlite3.Error as error:
-        raise StateError(
-            f"ledger {settings.notify.ledger}: {error}",
-            remedy="what is recorded is kept; start again once it is mended",
-        ) from error
+    with (
+        database_errors(settings.incidents.database),
+        notifier(settings, clock=SystemClock(), random=SystemRandom(), log=stderr_log()) as wired,
+    ):
+        return asyncio.run(_until_signal(wired, until_idle_s))
 
 
 def status(settings: Settings) -> list[Tally]:
-    """Counts per channel and status of the ledger in the settings.
+    """Counts per channel and status.
 
     Raises:
-        InputError: There is no ledger yet.
-        StateError: The file is no ledger of this version.
+        StateError: The database does not answer, or is of a newer Vedette.
     """
-    return read_tally(Path(settings.notify.ledger))
+    with _reading(settings) as connection:
+        return outbox.tally(connection)
+
+
+def listing(settings: Settings, statuses: Sequence[str], limit: int) -> list[Row]:
+    """Messages in these statuses, the newest first; see `status` for the errors."""
+    with _reading(settings) as connection:
+        return outbox.listing(connection, statuses, limit)
+
+
+def retry(settings: Settings, ids: Sequence[int], clock: Clock) -> int:
+    """Have dead letters tried anew, all of them if none is named; how many. See `status` for the errors."""
+    engine = open_database(settings.incidents)
+    try:
+        with database_errors(settings.incidents.database), engine.begin() as connection:
+            return outbox.retry(connection, ids, clock.now_ms())
+    finally:
+        engine.dispose()
 
 
 @contextmanager
@@ -67,83 +90,121 @@ def notifier(
     """A notifier with its real parts, closed afterwards; see `run` for the errors."""
     policy = policy or RetryPolicy()
     notify = settings.notify
-    check(notify)
-    sms = _sms(notify, notify.twilio_auth_token) if notify.sms_to and notify.twilio_auth_token else None
-    channels = [channel for channel in (_email(notify) if notify.email_to else None, sms) if channel]
-    try:
-        with Ledger(Path(notify.ledger)) as ledger:
-            now = clock.now_ms()
-            if doubtful := ledger.recover(now + policy.settle_ms, now):
-                log.warning("messages in doubt after a crash", count=doubtful)
-            source = AlertSource(
+    renderer = Renderer(notify.templates)
+    routing = routing_of(settings, renderer)
+    with ExitStack() as closing:
+        engine = open_database(settings.incidents)
+        closing.callback(engine.dispose)
+        still_sole = closing.enter_context(sole_sender(engine))
+        identity = _recover(engine, policy, clock, random, log)
+
+        def source(suffix: str, topic: Name, most: int) -> Source:
+            opened = Source(
                 settings.kafka,
-                group=notify.group,
-                # A ledger knows what it has recorded, so partitions stay with their ledger over a restart.
-                member=f"{notify.group}-{ledger.identity}",
-                topic=settings.topics.prefix + Name.ALERTS,
+                group=notify.group + suffix,
+                # A database knows what it has recorded, so partitions stay with their database over a restart.
+                member=f"{notify.group}{suffix}-{identity}",
+                topic=settings.topics.prefix + topic,
+                most=most,
                 timeout_s=notify.timeout_s,
                 log=log,
             )
-            try:
-                yield Notifier(
-                    source=source,
-                    ledger=ledger,
-                    couriers=[
-                        Courier(channel=c, ledger=ledger, policy=policy, clock=clock, random=random, log=log)
-                        for c in channels
-                    ],
-                    recipients=_recipients(notify),
-                    renderer=Renderer(),
-                    clock=clock,
-                    log=log,
+            closing.callback(opened.close)
+            return opened
+
+        publisher = EventPublisher(settings, engine, notify.timeout_s, log)
+        closing.callback(publisher.close)
+        yield Notifier(
+            alerts=source("", Name.ALERTS, _ALERTS_AT_ONCE),
+            decisions=source("-days", Name.DECISIONS, _DECISIONS_AT_ONCE),
+            engine=engine,
+            couriers=[
+                Courier(
+                    channel=channel, targets=routing.targets, engine=engine, policy=policy, parallel=notify.parallel,
+                    clock=clock, random=random, log=log,
                 )
-            finally:
-                source.close()
-    finally:
-        if sms:
-            sms.close()
+                for channel in channels(routing, notify, clock)
+            ],
+            dispatcher=Dispatcher(routing, renderer, linker_of(notify, random), days.picture),
+            publisher=publisher,
+            keeping=Keeping(settings.incidents.expire_after_h * HOUR, notify.retention_days * DAY),
+            still_sole=still_sole,
+            clock=clock,
+            log=log,
+        )  # fmt: skip
 
 
-def check(notify: NotifySettings) -> None:
+def routing_of(settings: Settings, renderer: Renderer) -> Routing:
+    """The routing of the settings, all of whose channels can send.
+
+    Raises:
+        SettingsError: It is not named, has a mistake, or a channel lacks a setting.
+    """
+    if not settings.incidents.routing:
+        raise SettingsError(
+            "[incidents] routing is not set: nobody would be told",
+            remedy="docs/alerts.md has a routing file to start from",
+        )
+    routing = read_routing(Path(settings.incidents.routing), renderer.languages)
+    check(settings.notify, routing.channels)
+    return routing
+
+
+def channels(routing: Routing, notify: NotifySettings, clock: Clock) -> list[Channel]:
+    """A channel for each that somebody is reached by."""
+    makers: dict[ChannelName, Callable[[], Channel]] = {
+        "email": lambda: EmailChannel(notify, notify.parallel),
+        "sms": lambda: TwilioChannel("sms", notify, notify.parallel),
+        "whatsapp": lambda: TwilioChannel("whatsapp", notify, notify.parallel),
+        "webhook": lambda: WebhookChannel(notify.timeout_s, notify.parallel, clock),
+        "sns": lambda: SnsChannel(notify.timeout_s, notify.parallel, notify.sns_endpoint),
+        "apprise": lambda: AppriseChannel(notify.parallel),
+    }
+    return [make() for name, make in makers.items() if name in routing.channels]
+
+
+def linker_of(notify: NotifySettings, random: Random) -> Linker | None:
+    """What makes links, if there is a page they lead to and a key."""
+    if not (notify.public_url and notify.link_key):
+        return None
+    return Linker(notify.public_url.rstrip("/"), notify.link_key, random)
+
+
+def check(notify: NotifySettings, used: set[ChannelName]) -> None:
     """Refuse settings that could not send, or would send a secret in the clear.
 
     Raises:
         SettingsError: Names the key and the value.
     """
-    if not notify.email_to and not notify.sms_to:
-        raise SettingsError("[notify] names nobody to tell", remedy="set email_to, sms_to or both")
-    for address in (*notify.email_to, *([notify.email_from] if notify.email_to else [])):
-        if not _ADDRESS.fullmatch(address):
-            raise SettingsError(
-                f"[notify] {address!r} is not an e-mail address", remedy="write it like fraud@example.com"
-            )
-    if notify.email_to and notify.smtp_username and not notify.smtp_starttls and notify.smtp_host not in _LOOPBACK:
+    if "email" in used and notify.smtp_username and not notify.smtp_starttls and notify.smtp_host not in _LOOPBACK:
         raise SettingsError(
             f"[notify] would send the password of {notify.smtp_username!r} to {notify.smtp_host} in the clear",
             remedy="set smtp_starttls = true",
         )
-    if notify.sms_to:
-        _check_sms(notify)
-
-
-def _check_sms(notify: NotifySettings) -> None:
-    for number in notify.sms_to:
-        if not _E164.fullmatch(number):
-            raise SettingsError(f"[notify] sms_to {number!r} is not in E.164", remedy="write it like +14155550123")
-    for key in ("sms_from", "twilio_account_sid", "twilio_auth_token"):
-        if not getattr(notify, key):
-            raise SettingsError(f"[notify] {key} is not set, and sms_to needs it", remedy="Twilio's console shows it")
-    if notify.twilio_base_url:
-        url = urlsplit(notify.twilio_base_url)
-        if url.scheme != "https" and not (url.scheme == "http" and url.hostname in _LOOPBACK):
+    senders = {"sms": "sms_from", "whatsapp": "whatsapp_from"}
+    for channel in used & senders.keys():
+        for key in (senders[channel], "twilio_account_sid", "twilio_auth_token"):
+            if not getattr(notify, key):
+                raise SettingsError(
+                    f"[notify] {key} is not set, and the routing's {channel} recipients need it",
+                    remedy="Twilio's console shows it",
+                )
+    for key in ("twilio_base_url", "sns_endpoint", "public_url"):
+        url = getattr(notify, key)
+        scheme, _, rest = url.partition("://")
+        host = rest.partition("/")[0].rpartition(":")[0] or rest.partition("/")[0]
+        if url and scheme != "https" and not (scheme == "http" and host in _LOOPBACK):
             raise SettingsError(
-                f"[notify] twilio_base_url {notify.twilio_base_url!r} would carry the token in the clear",
+                f"[notify] {key} {url!r} would carry secrets in the clear",
                 remedy="use https:// (http:// is for this machine alone)",
             )
-
-
-def _recipients(notify: NotifySettings) -> Recipients:
-    return [*(("email", address) for address in notify.email_to), *(("sms", number) for number in notify.sms_to)]
+    if notify.public_url and not notify.link_key:
+        raise SettingsError(
+            "[notify] public_url is set, and link_key, which signs its links, is not",
+            remedy="put at least 32 random characters in the file that link_key_file names",
+        )
+    if notify.link_key and len(notify.link_key.value) < 32:
+        raise SettingsError("[notify] link_key has fewer than 32 characters", remedy="take `openssl rand -hex 32`")
 
 
 def stderr_log() -> Any:
@@ -159,26 +220,27 @@ def stderr_log() -> Any:
     )
 
 
-def _email(notify: NotifySettings) -> EmailChannel:
-    return EmailChannel(
-        host=notify.smtp_host,
-        port=notify.smtp_port,
-        starttls=notify.smtp_starttls,
-        username=notify.smtp_username,
-        password=notify.smtp_password,
-        sender=notify.email_from,
-        timeout_s=notify.timeout_s,
-    )
+def _recover(engine: Engine, policy: RetryPolicy, clock: Clock, random: Random, log: Any) -> str:
+    """Put in doubt what a crash left being sent; the database's identity, drawn when it is first used."""
+    now = clock.now_ms()
+    with engine.begin() as connection:
+        if doubtful := outbox.recover(connection, now + policy.settle_ms, now):
+            log.warning("messages in doubt after a crash", count=doubtful)
+        insert_new(connection, facts, [{"name": "identity", "value": random.randbytes(8).hex()}])
+        return str(connection.execute(select(facts.c.value).where(facts.c.name == "identity")).scalar_one())
 
 
-def _sms(notify: NotifySettings, token: Secret) -> SmsChannel:
-    return SmsChannel(
-        account_sid=notify.twilio_account_sid,
-        auth_token=token,
-        sender=notify.sms_from,
-        timeout_s=notify.timeout_s,
-        base_url=notify.twilio_base_url,
-    )
+@contextmanager
+def _reading(settings: Settings) -> Iterator[Connection]:
+    engine = open_database(settings.incidents)
+    try:
+        with (
+            database_errors(settings.incidents.database),
+            engine.connect().execution_options(reads=True) as connection,
+        ):
+            yield connection
+    finally:
+        engine.dispose()
 
 
 async def _until_signal(wired: Notifier, until_idle_s: float) -> Report:

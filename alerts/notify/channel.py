@@ -1,9 +1,11 @@
-"""The channel port: what every way of reaching people must be able to say about one message."""
+"""The channel port: what every way of reaching people must be able to say about a message."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from alerts.notify.message import ChannelName, Message
+from alerts.incidents.routing import ChannelName, Target
+from alerts.notify.message import Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,15 @@ class Unknown:
 Outcome = Sent | Retry | Permanent | Unknown
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A message in doubt, where it went, and when it was handed over (ms since 1970 UTC)."""
+
+    message: Message
+    target: Target
+    begun_at: int
+
+
 class Channel(Protocol):
     """A way to reach people. Implementations never raise for what a provider does: they return an Outcome."""
 
@@ -49,14 +60,18 @@ class Channel(Protocol):
         """Which messages this channel carries."""
         ...
 
-    async def send(self, message: Message) -> Outcome:
+    async def send(self, message: Message, target: Target) -> Outcome:
         """Hand one message to the provider, once."""
         ...
 
-    async def find(self, message: Message) -> Sent | None:
-        """Whether the provider already has the message; None when it has not, or cannot be asked.
+    async def find(self, questions: Sequence[Question]) -> dict[str, Sent]:
+        """Those messages that the provider already has, by reference; none where it cannot be asked.
 
         Raises:
             UnavailableError: The provider can be asked but did not answer, so nothing is known yet.
         """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
         ...

@@ -38,10 +38,14 @@ class RetryPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What the ledger is to remember of a message after an attempt; `due_at` None means nothing more is tried."""
+    """What the outbox is to remember of a message after attempt number `attempts`.
+
+    `due_at` None means that nothing more is tried.
+    """
 
     status: Status
     due_at: int | None
+    attempts: int
     provider_id: str = ""
     code: str = ""
     error: str = ""
@@ -50,28 +54,27 @@ class Change:
 def decide(outcome: Outcome, *, attempts: int, now: int, policy: RetryPolicy, random: Random) -> Change:
     """The change that an outcome of the attempt with this number (from 1) brings."""
     if isinstance(outcome, Sent):
-        return Change(status="sent", due_at=None, provider_id=outcome.provider_id)
+        return Change("sent", None, attempts, provider_id=outcome.provider_id)
     if isinstance(outcome, Permanent):
-        return Change(status="failed", due_at=None, code=outcome.code, error=outcome.reason)
+        return Change("failed", None, attempts, code=outcome.code, error=outcome.reason)
     delay = policy.delay_ms(attempts, random)
     if isinstance(outcome, Retry):
         if attempts >= policy.attempts:
             reason = f"given up after {attempts} attempts: {outcome.reason}"
-            return Change(status="failed", due_at=None, code=outcome.code, error=reason)
-        due = now + max(outcome.after_ms, delay)
-        return Change(status="pending", due_at=due, code=outcome.code, error=outcome.reason)
+            return Change("failed", None, attempts, code=outcome.code, error=reason)
+        return Change("pending", now + max(outcome.after_ms, delay), attempts, code=outcome.code, error=outcome.reason)
     # The last attempt, too, is looked up once: `missing` then decides whether anything more is tried.
-    return Change(status="unknown", due_at=now + policy.settle_ms + delay, code=outcome.code, error=outcome.reason)
+    return Change("unknown", now + policy.settle_ms + delay, attempts, code=outcome.code, error=outcome.reason)
 
 
-def missing(*, attempts: int, policy: RetryPolicy) -> Change | None:
-    """What becomes of an unknown message its provider does not have: None sends it again, if attempts are left."""
+def missing(*, attempts: int, now: int, policy: RetryPolicy) -> Change:
+    """What becomes of an unknown message its provider does not have: it is sent again, if attempts are left."""
     if attempts < policy.attempts:
-        return None
-    return Change(status="unknown", due_at=None, code="gave up", error=f"in doubt after {attempts} attempts")
+        return Change("pending", now, attempts, code="missing", error="looked up, and not there")
+    return Change("unknown", None, attempts, code="gave up", error=f"in doubt after {attempts} attempts")
 
 
 def unanswered(reason: str, *, attempts: int, now: int, policy: RetryPolicy, random: Random) -> Change:
     """What becomes of an unknown message whose look-up, attempt number `attempts`, was not answered."""
     due = now + policy.settle_ms + policy.delay_ms(attempts, random) if attempts < policy.attempts else None
-    return Change(status="unknown", due_at=due, code="look-up", error=reason)
+    return Change("unknown", due, attempts, code="look-up", error=reason)

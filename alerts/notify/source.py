@@ -1,4 +1,4 @@
-"""Where alerts come from: a Kafka consumer that commits only what its user says is safe."""
+"""Where alerts and decisions come from: a Kafka consumer that commits only what its user says is safe."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,8 +7,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from vedette.errors import UnavailableError
 from vedette.settings import KafkaSettings
-
-_BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +19,15 @@ class Record:
     value: bytes | None
 
 
-class AlertSource:
-    """The alerts topic, read in a consumer group. Its calls block, so they belong in a thread.
+class Source:
+    """A topic, read in a consumer group. Its calls block, so they belong in a thread.
 
     Args:
         kafka: How to reach the broker.
         group: The consumer group.
         member: Who this is in the group. Whoever comes back under the same name gets its partitions back at once.
         topic: The topic with its prefix.
+        most: How many messages are taken at once.
         timeout_s: For the broker's first answer.
         log: A structlog logger.
 
@@ -37,10 +36,11 @@ class AlertSource:
     """
 
     def __init__(
-        self, kafka: KafkaSettings, *, group: str, member: str, topic: str, timeout_s: float, log: Any
+        self, kafka: KafkaSettings, *, group: str, member: str, topic: str, most: int, timeout_s: float, log: Any
     ) -> None:
         self._log = log
         self._topic = topic
+        self._most = most
         self.assigned = False
         self._consumer = Consumer(
             kafka.client_config()
@@ -89,7 +89,7 @@ class AlertSource:
             UnavailableError: The topic is gone or the client cannot go on.
         """
         records = []
-        for message in self._consumer.consume(_BATCH, timeout_s):
+        for message in self._consumer.consume(self._most, timeout_s):
             error = message.error()
             if error is None:
                 records.append(Record(message.topic(), message.partition(), message.offset(), message.value()))

@@ -2,12 +2,22 @@
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
 
+from bench.demo.desk import Worked
 from bench.demo.feed import Sent
 from bench.demo.watch import Seen
+
+
+@dataclass(frozen=True)
+class Received:
+    """What names each message that the mail server and the SMS endpoint have: the same for two copies of one."""
+
+    emails: Sequence[str] = ()
+    sms: Sequence[str] = ()
 
 
 class Latency(msgspec.Struct, frozen=True):
@@ -26,6 +36,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         unique_decisions: Transactions that have at least one.
         alerts: Messages on `alerts`.
         dlq: Messages on the dead-letter topic.
+        incidents: What the alerts have been joined to: one an account.
+        told: Alerts of which people have been told.
         emails: Mails that the mail server has received.
         sms: Messages that the SMS endpoint has received.
         rate_per_s: Decisions a second, from the first hand-over to the last decision read.
@@ -41,6 +53,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unique_decisions: int
     alerts: int
     dlq: int
+    incidents: int
+    told: int
     emails: int
     sms: int
     rate_per_s: float
@@ -58,8 +72,8 @@ def percentiles_ms(seconds: Sequence[float], *wanted: float) -> list[float | Non
     return [round(1000 * value, 1) for value in np.percentile(np.array(seconds), wanted).tolist()]
 
 
-def conclude(sent: Sent, seen: Seen, emails: int, sms: int) -> Outcome:
-    """Add up what has been published, read and received."""
+def conclude(sent: Sent, seen: Seen, worked: Worked, received: Received) -> Outcome:
+    """Add up what has been published, read, worked on and received."""
     published = sent.left_at.keys()
     seconds = seen.last_at - min(sent.left_at.values(), default=0.0)
     known = published & sent.truth.keys()
@@ -72,8 +86,10 @@ def conclude(sent: Sent, seen: Seen, emails: int, sms: int) -> Outcome:
         unique_decisions=len(seen.decided),
         alerts=seen.alerts,
         dlq=len(seen.dead),
-        emails=emails,
-        sms=sms,
+        incidents=worked.incidents,
+        told=worked.alerts - worked.untold,
+        emails=len(received.emails),
+        sms=len(received.sms),
         rate_per_s=round(seen.decisions / seconds, 1) if seen.decisions else 0.0,
         latency_ms=Latency(p50, p99),
         frauds=len(frauds) if known else None,
@@ -83,9 +99,22 @@ def conclude(sent: Sent, seen: Seen, emails: int, sms: int) -> Outcome:
     )
 
 
-def wrong_sums(outcome: Outcome, sent: Sent, seen: Seen) -> str:
+def wrong_sums(outcome: Outcome, sent: Sent, seen: Seen, worked: Worked, received: Received) -> str:
     """What is wrong, in one sentence without its full stop; empty if nothing is."""
-    return "; ".join(_wrong(outcome, sent, seen))
+    return "; ".join((*_wrong(outcome, sent, seen), *_untold(outcome, worked, received)))
+
+
+def _untold(outcome: Outcome, worked: Worked, received: Received) -> Iterator[str]:
+    if worked.alerts != outcome.alerts:
+        yield f"{outcome.alerts:,} alerts were published, but {worked.alerts:,} are in incidents"
+    if worked.untold:
+        yield f"nobody was told of {worked.untold:,} alerts"
+    for channel, name, taken in (("email", "e-mails", received.emails), ("sms", "SMS", received.sms)):
+        recorded = worked.messages.get(channel, 0)
+        if len(taken) != recorded:
+            yield f"{recorded:,} {name} were to be sent, but {len(taken):,} arrived"
+        if again := len(taken) - len(set(taken)):
+            yield f"{again:,} {name} arrived more than once"
 
 
 def _wrong(outcome: Outcome, sent: Sent, seen: Seen) -> Iterator[str]:
@@ -97,9 +126,6 @@ def _wrong(outcome: Outcome, sent: Sent, seen: Seen) -> Iterator[str]:
         yield f"{again:,} decisions were published more than once"
     if outcome.alerts != len(seen.flagged):
         yield f"{len(seen.flagged):,} transactions were flagged, but there are {outcome.alerts:,} alerts"
-    for name, received in (("e-mails", outcome.emails), ("SMS", outcome.sms)):
-        if received != outcome.alerts:
-            yield f"{outcome.alerts:,} alerts led to {received:,} {name}"
     planted, dead = Counter(sent.planted), Counter(seen.dead)
     if lost := planted - dead:
         yield f"{lost.total()} of {len(sent.planted)} poison messages are not on the dead-letter topic"

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from bench.demo.desk import look
 from bench.demo.feed import Feed
 from bench.demo.options import Options
-from bench.demo.outcome import Outcome, conclude, wrong_sums
+from bench.demo.outcome import Outcome, Received, conclude, wrong_sums
 from bench.demo.screen import Screen
 from bench.demo.snapshot import Camera
 from bench.demo.source import open_source
@@ -116,8 +117,10 @@ def _stream(
     for thread in (feeding, reading):
         if (error := thread.exception()) and not failed:
             raise error
-    outcome = conclude(feed.sent, watch.seen, len(stage.mail.mails), len(stage.sms.messages))
-    wrong = wrong_sums(outcome, feed.sent, watch.seen)
+    worked = look(stage.alerts)
+    received = Received([mail.message_id for mail in stage.mail.mails], [sms.body for sms in stage.sms.messages])
+    outcome = conclude(feed.sent, watch.seen, worked, received)
+    wrong = wrong_sums(outcome, feed.sent, watch.seen, worked, received)
     return ", so ".join(part for part in (failed, wrong) if part), outcome
 
 

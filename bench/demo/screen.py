@@ -65,7 +65,8 @@ class PlainScreen:
         p50, _, p99 = (_milliseconds(value) for value in snapshot.latency_ms)
         self._print(
             f"demo: {snapshot.phase}: {snapshot.published:,} published, {snapshot.decisions:,} decided "
-            f"({snapshot.rate:,.0f}/s, p50 {p50}, p99 {p99}), {snapshot.alerts:,} alerts, {snapshot.dlq} dead letters, "
+            f"({snapshot.rate:,.0f}/s, p50 {p50}, p99 {p99}), {snapshot.alerts:,} alerts in "
+            f"{snapshot.worked.incidents:,} incidents, {snapshot.dlq} dead letters, "
             f"{snapshot.emails:,} e-mails, {snapshot.sms:,} SMS"
         )
 
@@ -127,6 +128,7 @@ def view(snapshot: Snapshot) -> RenderableType:
     told = _pairs(
         "told",
         ("alerts", f"{snapshot.alerts:,}"),
+        ("incidents", f"{snapshot.worked.incidents:,}"),
         ("e-mails", f"{snapshot.emails:,}"),
         ("SMS", f"{snapshot.sms:,}"),
         ("poison sent", f"{snapshot.planted}"),
@@ -136,7 +138,7 @@ def view(snapshot: Snapshot) -> RenderableType:
     messages = Table.grid(padding=(0, 1))
     messages.add_row(Text("e-mail", "bold"), Text(snapshot.last_email, overflow="ellipsis", no_wrap=True))
     messages.add_row(Text("SMS", "bold"), Text(snapshot.last_sms, overflow="ellipsis", no_wrap=True))
-    return Group(title, Columns([stream, actions, told, stages]), _alerts(snapshot), messages)
+    return Group(title, Columns([stream, actions, told, stages]), _alerts(snapshot), _incidents(snapshot), messages)
 
 
 def summary(outcome: Outcome) -> RenderableType:
@@ -144,7 +146,7 @@ def summary(outcome: Outcome) -> RenderableType:
     rows = [
         ("transactions published", f"{outcome.published:,}"),
         ("decisions", f"{outcome.decisions:,} on {outcome.unique_decisions:,} transactions"),
-        ("alerts", f"{outcome.alerts:,}"),
+        ("alerts, incidents", f"{outcome.alerts:,}, {outcome.incidents:,}"),
         ("e-mails, SMS", f"{outcome.emails:,}, {outcome.sms:,}"),
         ("dead letters", f"{outcome.dlq}"),
         ("rate", f"{outcome.rate_per_s:,.0f}/s"),
@@ -167,6 +169,23 @@ def _alerts(snapshot: Snapshot) -> Table:
             Text(alert.action, _COLOURS[alert.action]),
             Text("; ".join(alert.reasons), overflow="ellipsis", no_wrap=True),
         )
+    return table
+
+
+def _incidents(snapshot: Snapshot) -> Table:
+    table = Table(
+        "incident",
+        "account",
+        "expected loss",
+        "alerts",
+        "state",
+        title="dearest incidents",
+        box=box.SIMPLE,
+        expand=True,
+    )
+    for incident in snapshot.worked.dearest:
+        loss = Text(format_amount(incident.expected_loss, "EUR"), justify="right")
+        table.add_row(f"#{incident.id}", Text(incident.account_id), loss, str(incident.alerts), incident.state)
     return table
 
 

@@ -4,6 +4,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
+from bench.demo.desk import Worked, look
 from bench.demo.feed import Sent
 from bench.demo.options import Options
 from bench.demo.outcome import percentiles_ms
@@ -13,6 +14,7 @@ from vedette import Alert
 
 _RATE_OVER_S = 5.0
 _METRICS_EVERY_S = 1.0
+_DESK_EVERY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Snapshot:
     alerts: int
     last_alerts: list[Alert]
     dlq: int
+    worked: Worked
+    """Incidents and messages, as the fraud team has them."""
     emails: int
     sms: int
     last_email: str
@@ -66,6 +70,8 @@ class Camera:
         self._counts: deque[tuple[float, int]] = deque()
         self._metrics: dict[tuple[str, str], float] = {}
         self._metrics_at = 0.0
+        self._worked = Worked()
+        self._worked_at = 0.0
 
     def take(self, *, published: bool) -> Snapshot:
         """The present moment.
@@ -76,13 +82,19 @@ class Camera:
         now, sent, seen, stage = time.monotonic(), self._sent, self._watch.seen, self._stage
         if now - self._metrics_at > _METRICS_EVERY_S:
             self._metrics, self._metrics_at = stage.metrics(), now
+        if now - self._worked_at > _DESK_EVERY_S:
+            self._worked, self._worked_at = look(stage.alerts), now
+        worked = self._worked
         mails, messages = stage.mail.mails, stage.sms.messages
         alerts, decisions = seen.alerts, seen.decisions
         settled = (
             len(seen.decided) >= len(sent.left_at)
             and len(seen.dead) >= len(sent.planted)
             and alerts >= len(seen.flagged)
-            and min(len(mails), len(messages)) >= alerts
+            and worked.alerts >= alerts
+            and not worked.untold
+            and not worked.unfinished
+            and len(mails) + len(messages) >= sum(worked.messages.values())
         )
         complete = settled and published
         return Snapshot(
@@ -100,6 +112,7 @@ class Camera:
             alerts=alerts,
             last_alerts=self._watch.last_alerts,
             dlq=len(seen.dead),
+            worked=worked,
             emails=len(mails),
             sms=len(messages),
             last_email=mails[-1].subject if mails else "",

@@ -10,9 +10,11 @@ from threading import Event
 
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import Engine
 
 import models
 import streams
+from alerts.database import open_database
 from bench.demo.options import Options
 from stack.local import LocalStack
 from stack.mail import MailSink
@@ -23,6 +25,7 @@ from vedette import Settings
 from vedette.errors import UnavailableError
 from vedette.settings import (
     ENV_PREFIX,
+    IncidentSettings,
     KafkaSettings,
     NotifySettings,
     RedisSettings,
@@ -34,6 +37,15 @@ from vedette.settings import (
 WORKER_WITHIN_S = 240.0
 _STOP_WITHIN_S = 20.0
 _LOG_LINES = 5
+
+_ROUTING = """\
+format: 1
+recipients:
+  fraud-team: {channel: email, to: fraud-team@bank.example}
+  on-duty: {channel: sms, to: "+14155550101"}
+routes:
+  - tell: [fraud-team, on-duty]
+"""
 
 
 class Process:
@@ -85,6 +97,7 @@ class Stage:
     stack: LocalStack
     mail: MailSink
     sms: SmsSink
+    alerts: Engine
     without: Collection[str]
 
     @contextmanager
@@ -171,23 +184,28 @@ def set_up(directory: Path, options: Options, environment: Collection[str]) -> I
             topics=TopicSettings(),
             redis=RedisSettings(url=stack.redis_url),
             worker=_worker(options.worker, port),
+            incidents=IncidentSettings(
+                database=f"sqlite:///{directory / 'alerts.sqlite'}", routing=str(directory / "routing.yaml")
+            ),
             notify=NotifySettings(
-                ledger=str(directory / "notify.sqlite"),
                 email_from="vedette@bank.example",
-                email_to=["fraud-team@bank.example"],
                 smtp_host=mail.host,
                 smtp_port=mail.port,
                 smtp_starttls=False,
-                sms_to=["+14155550101"],
                 sms_from="+14155550100",
                 twilio_account_sid=sms.account_sid,
                 twilio_base_url=sms.url,
             ),
         )
+        (directory / "routing.yaml").write_text(_ROUTING, encoding="utf-8")
         (directory / "vedette.toml").write_text(describe(settings), encoding="utf-8")
         apply(settings)
         without = [name for name in environment if name.startswith(ENV_PREFIX)]
-        yield Stage(directory, settings, stack, mail, sms, without)
+        alerts = open_database(settings.incidents)
+        try:
+            yield Stage(directory, settings, stack, mail, sms, alerts, without)
+        finally:
+            alerts.dispose()
 
 
 def _worker(asked: WorkerSettings, port: int) -> WorkerSettings:

@@ -2,35 +2,58 @@ import asyncio
 import shutil
 import ssl
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from alerts.notify.channel import Outcome, Permanent, Retry, Sent
+from alerts.incidents.routing import Target
+from alerts.notify.channel import Outcome, Permanent, Retry, Sent, Unknown
 from alerts.notify.email import EmailChannel, compose, message_id
 from alerts.notify.message import Message
+from alerts.notify.picture import Day, draw
 from stack.mail import MailSink
-from vedette.settings import Secret
+from tests.alerts.desks import ADDRESS, SENDER, EmailDesk
+from vedette.settings import NotifySettings, Secret
 
 MakeMessage = Callable[..., Message]
-SENDER = "vedette@bank.example"
 
 
-def send(sink: MailSink, message: Message, **changes: Any) -> Outcome:
-    """What becomes of one message over TLS with a login, unless changed."""
+def send_all(sink: MailSink, *messages: Message, to: str = ADDRESS, tls: Any = None, **changes: Any) -> list[Outcome]:
+    """What becomes of messages sent one after the other over one channel; with TLS and a login, unless changed."""
     options: dict[str, Any] = {
-        "host": "localhost",
-        "port": sink.port,
-        "starttls": True,
-        "username": "user",
-        "password": Secret("word"),
-        "sender": SENDER,
+        "smtp_host": "localhost",
+        "smtp_port": sink.port,
+        "smtp_starttls": True,
+        "smtp_username": "user",
+        "smtp_password": Secret("word"),
+        "email_from": SENDER,
         "timeout_s": 5.0,
     }
-    return asyncio.run(EmailChannel(**options | changes).send(message))
+
+    async def go() -> list[Outcome]:
+        channel = EmailChannel(NotifySettings(**options | changes), 4, tls)
+        try:
+            return [await channel.send(message, Target(Secret(to), None)) for message in messages]
+        finally:
+            await channel.close()
+
+    return asyncio.run(go())
+
+
+def plainly(sink: MailSink, *messages: Message, **changes: Any) -> list[Outcome]:
+    """Likewise without TLS and login, as on one machine."""
+    return send_all(sink, *messages, smtp_starttls=False, smtp_username="", smtp_password=None, **changes)
+
+
+@pytest.fixture
+def mail_desk(dial: Any) -> Iterator[EmailDesk]:
+    """E-mail with its server."""
+    with EmailDesk(dial) as desk:
+        yield desk
 
 
 @pytest.fixture(scope="module")
@@ -57,67 +80,95 @@ def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
 
 
 def test_tls_comes_first_then_the_login(
-    certificate: tuple[Path, Path], server_tls: ssl.SSLContext, mail_desk: Any, message: MakeMessage
+    certificate: tuple[Path, Path], server_tls: ssl.SSLContext, mail_desk: EmailDesk, message: MakeMessage
 ) -> None:
     """Over STARTTLS with a trusted certificate and the right password the message goes; a wrong one is permanent."""
     trust = ssl.create_default_context(cafile=certificate[0])
     with MailSink(tls=server_tls, credentials=("user", "word")) as sink:
-        assert isinstance(send(sink, message(mail_desk), tls=trust), Sent)
-        refused = send(sink, message(mail_desk), tls=trust, password=Secret("wrong"))
+        (taken,) = send_all(sink, message(mail_desk), tls=trust)
+        (refused,) = send_all(sink, message(mail_desk), tls=trust, smtp_password=Secret("wrong"))
         assert len(sink.mails) == 1
+    assert isinstance(taken, Sent)
     assert isinstance(refused, Permanent)
     assert refused.code == "535"
 
 
 def test_an_untrusted_certificate_is_never_spoken_to(
-    server_tls: ssl.SSLContext, mail_desk: Any, message: MakeMessage
+    server_tls: ssl.SSLContext, mail_desk: EmailDesk, message: MakeMessage
 ) -> None:
     """Without trust there is no login and no message."""
     with MailSink(tls=server_tls, credentials=("user", "word")) as sink:
-        assert isinstance(send(sink, message(mail_desk)), Retry)
+        assert isinstance(send_all(sink, message(mail_desk))[0], Retry)
         assert sink.mails == []
 
 
-def test_a_server_without_tls_is_never_spoken_to(mail_desk: Any, message: MakeMessage) -> None:
+def test_a_server_without_tls_is_never_spoken_to(mail_desk: EmailDesk, message: MakeMessage) -> None:
     """Where STARTTLS is asked for and not offered, neither password nor message is sent."""
-    assert isinstance(send(mail_desk.sink, message(mail_desk)), Retry)
+    assert isinstance(send_all(mail_desk.sink, message(mail_desk))[0], Retry)
     assert mail_desk.sink.mails == []
 
 
-def test_the_message_is_the_same_each_time(mail_desk: Any, message: MakeMessage) -> None:
-    """Two sends of one message are the same bytes, so that a second copy is recognised."""
-    first, second = (compose(message(mail_desk), SENDER).as_bytes() for _ in range(2))
+def test_the_message_is_the_same_each_time(mail_desk: EmailDesk, message: MakeMessage) -> None:
+    """Two sends of one message, picture and all, are the same bytes, so that a second copy is recognised."""
+    pictured = msgspec.structs.replace(message(mail_desk), picture=draw([Day(3, 1)]))
+    first, second = (compose(pictured, ADDRESS, SENDER).as_bytes() for _ in range(2))
     assert first == second
 
 
-def test_a_message_id_is_of_one_alert_recipient_and_domain(mail_desk: Any, message: MakeMessage) -> None:
-    """Another alert, recipient or sending domain is another message."""
+def test_a_message_id_is_of_one_message_recipient_and_domain(mail_desk: EmailDesk, message: MakeMessage) -> None:
+    """Another message, recipient or sending domain has another id."""
     one = message_id(message(mail_desk), SENDER)
     assert one.endswith("@bank.example>")
     two = message_id(message(mail_desk, 2), SENDER)
     three = message_id(message(mail_desk), "vedette@other.example")
-    mail_desk.recipient = "other@bank.example"
-    assert len({one, two, three, message_id(message(mail_desk), SENDER)}) == 4
+    four = message_id(msgspec.structs.replace(message(mail_desk), recipient="other"), SENDER)
+    assert len({one, two, three, four}) == 4
 
 
-def test_the_mail_arrives_as_text_and_html(mail_desk: Any, message: MakeMessage) -> None:
-    """The multipart message on the wire is 7-bit and has both bodies and its headers."""
-    sent = message(mail_desk)
-    asyncio.run(mail_desk.channel.send(sent))
+def test_messages_of_an_incident_are_one_conversation(mail_desk: EmailDesk, message: MakeMessage) -> None:
+    """Whichever comes first, all refer to the same id, which none of them bears; another incident has another."""
+    mails = [compose(message(mail_desk, number), ADDRESS, SENDER) for number in (1, 2)]
+    other = compose(msgspec.structs.replace(message(mail_desk), incident=8), ADDRESS, SENDER)
+    digest = compose(msgspec.structs.replace(message(mail_desk), incident=None), ADDRESS, SENDER)
+    assert mails[0]["References"] == mails[1]["References"] == mails[0]["In-Reply-To"]
+    assert mails[0]["References"] not in {mails[0]["Message-ID"], mails[1]["Message-ID"], other["References"]}
+    assert digest["References"] is None
+
+
+def test_the_mail_arrives_as_text_and_html_with_its_picture(mail_desk: EmailDesk, message: MakeMessage) -> None:
+    """The multipart message on the wire is 7-bit and has both bodies, the picture beside the HTML, and its headers."""
+    picture = draw([Day(100, 0), Day(50, 50)])
+    html = '<img src="cid:days">'
+    sent = msgspec.structs.replace(message(mail_desk), picture=picture, text="Pérdida\n", html=html)
+    plainly(mail_desk.sink, sent)
     [mail] = mail_desk.sink.mails
-    assert (mail.sender, mail.to, mail.subject) == (SENDER, (mail_desk.recipient,), sent.subject)
+    assert (mail.sender, mail.to, mail.subject) == (SENDER, (ADDRESS,), sent.subject)
     assert mail.message_id == message_id(sent, SENDER)
-    assert mail.text.splitlines() == sent.text.splitlines()
-    assert mail.html.splitlines() == sent.html.splitlines()
+    assert mail.text.splitlines() == ["Pérdida"]
+    assert mail.html.strip() == html
     assert max(mail.raw) < 128
-    headers = message_from_bytes(mail.raw, policy=policy.default)
-    assert headers["Auto-Submitted"] == "auto-generated"
-    assert headers["Date"] == "Tue, 14 Nov 2023 22:13:20 +0000"
+    parsed = message_from_bytes(mail.raw, policy=policy.default)
+    assert parsed["Auto-Submitted"] == "auto-generated"
+    assert parsed["Date"] == "Tue, 14 Nov 2023 22:13:20 +0000"
+    assert [part.get_content_type() for part in parsed.walk()] == [
+        "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
+    ]  # fmt: skip
+    (image,) = [part for part in parsed.walk() if part.get_content_type() == "image/png"]
+    assert (image["Content-ID"], image.get_content()) == ("<days>", picture)
 
 
-def test_an_address_smtp_cannot_carry_is_permanent(mail_desk: Any, message: MakeMessage) -> None:
-    """A recipient that could not be written on the wire is refused before anything is sent."""
+def test_an_address_smtp_cannot_carry_is_permanent(mail_desk: EmailDesk, message: MakeMessage) -> None:
+    """A recipient that could not be written on the wire is refused before anything is sent, and not repeated."""
     for address in ("two\r\nlines@bank.example", "fraud@bänk.example"):
-        mail_desk.recipient = address
-        assert isinstance(asyncio.run(mail_desk.channel.send(message(mail_desk))), Permanent)
+        (outcome,) = plainly(mail_desk.sink, message(mail_desk), to=address)
+        assert isinstance(outcome, Permanent)
+        assert address not in outcome.reason
     assert mail_desk.sink.mails == []
+
+
+def test_a_connection_is_used_again_and_a_lost_one_costs_no_message(mail_desk: EmailDesk, message: MakeMessage) -> None:
+    """After a drop, which leaves a doubt, the next message goes over a new connection without a retry."""
+    mail_desk.sink.script("accept", "drop", "accept", "451", "accept")
+    outcomes = plainly(mail_desk.sink, *(message(mail_desk, number) for number in range(5)))
+    assert [type(outcome) for outcome in outcomes] == [Sent, Unknown, Sent, Retry, Sent]
+    assert len(mail_desk.sink.mails) == 4

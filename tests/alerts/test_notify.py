@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,24 +16,42 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from alerts.notify import Report
+from alerts.database import open_database
+from alerts.incidents import store
+from alerts.incidents.incident import OPEN
+from alerts.notify import Report, Tally, listing, status
 from alerts.notify.bootstrap import notifier
-from alerts.notify.ledger import Tally, read_tally
-from alerts.notify.message import reference_of
+from alerts.notify.events import EventPublisher
 from alerts.notify.sender import RetryPolicy
 from stack.local import LocalStack
 from stack.mail import MailSink
-from stack.sms import SmsSink
+from stack.process import free_ports, port_is_free
+from stack.sms import INVALID_TO, SmsSink
 from stack.topics import apply
 from vedette.clock import SystemClock
-from vedette.errors import UnavailableError
-from vedette.events import Alert
-from vedette.settings import NotifySettings, Secret, Settings
+from vedette.errors import SettingsError, UnavailableError
+from vedette.events import Alert, Label
+from vedette.settings import IncidentSettings, KafkaSettings, NotifySettings, Secret, Settings
 
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "notify")
 ADDRESS, NUMBER, TOKEN = "fraud.desk@bank.example", "+14155550101", "a-token-nobody-may-see"
+FULL_DISK = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # a write beyond the limit then fails, as on a full disk
+resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, resource.RLIM_INFINITY))
+from cli.main import main
+main()
+"""
+ROUTING = f"""\
+format: 1
+recipients:
+  desk: {{channel: email, to: {ADDRESS}}}
+  phone: {{channel: sms, to: "{NUMBER}"}}
+routes:
+  - tell: [desk, phone]
+"""
 
 
 @pytest.fixture
@@ -61,20 +80,21 @@ def settings(
     """Settings whose topics exist and whose messages go to the two servers."""
     made = settings_for(embedded_stack, topic_prefix)
     apply(made)
+    (tmp_path / "routing.yaml").write_text(ROUTING)
+    incidents = IncidentSettings(
+        database=f"sqlite:///{tmp_path / 'alerts.sqlite'}", routing=str(tmp_path / "routing.yaml")
+    )
     notify = NotifySettings(
         group=made.notify.group,
-        ledger=str(tmp_path / "ledger.sqlite"),
-        email_to=[ADDRESS],
         smtp_host=mail.host,
         smtp_port=mail.port,
         smtp_starttls=False,
-        sms_to=[NUMBER],
         sms_from="+14155550100",
         twilio_account_sid=sms.account_sid,
         twilio_auth_token=Secret(TOKEN),
         twilio_base_url=sms.url,
     )
-    return msgspec.structs.replace(made, notify=notify)
+    return msgspec.structs.replace(made, notify=notify, incidents=incidents)
 
 
 def publish(settings: Settings, values: list[tuple[str, bytes]]) -> None:
@@ -100,9 +120,26 @@ def run_once(settings: Settings, log: Any, policy: RetryPolicy | None = None) ->
     return asyncio.run(go())
 
 
+def read_labels(settings: Settings) -> list[tuple[bytes, Label]]:
+    """All that is on the labels topic, in order."""
+    topic = settings.topics.prefix + "labels"
+    consumer = Consumer(settings.kafka.client_config() | {"group.id": "test"})
+    places = [TopicPartition(topic, partition, 0) for partition in range(settings.topics.partitions)]
+    consumer.assign(places)
+    ends = [consumer.get_watermark_offsets(place, timeout=10) for place in places]
+    found: list[tuple[bytes, Label]] = []
+    while len(found) < sum(high - low for low, high in ends):
+        for record in consumer.consume(100, 10):
+            assert record.error() is None
+            found.append((record.key(), msgspec.json.decode(record.value(), type=Label)))
+    consumer.close()
+    return found
+
+
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as environment variables for a process."""
     chosen = {"KAFKA": {"bootstrap_servers": settings.kafka.bootstrap_servers}}
+    chosen["INCIDENTS"] = {key: getattr(settings.incidents, key) for key in ("database", "routing")}
     chosen["TOPICS"] = {"prefix": settings.topics.prefix}
     chosen["NOTIFY"] = {
         key: value if isinstance(value, str) else ",".join(value) if isinstance(value, list) else json.dumps(value)
@@ -126,8 +163,8 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> No
 def test_every_alert_is_told_once_and_a_repeated_one_not_again(
     settings: Settings, mail: MailSink, sms: SmsSink, alert: Callable[..., Alert], log: Any
 ) -> None:
-    """Five alerts, each published twice and read by two runs, are five e-mails and five SMS."""
-    alerts = [alert(number) for number in range(5)]
+    """Five alerts of five accounts, each published twice and read by two runs, are five e-mails and five SMS."""
+    alerts = [alert(number, account_id=f"account-{number}") for number in range(5)]
     publish(settings, encoded(alerts) + encoded(alerts))
     first = run_once(settings, log)
     assert first == Report(recorded=10, rejected=0, sent=10, failed=0, unknown=0, unfinished=0)
@@ -139,13 +176,9 @@ def test_every_alert_is_told_once_and_a_repeated_one_not_again(
 
 
 def test_what_is_no_alert_is_counted_logged_and_skipped(
-    settings: Settings,
-    mail: MailSink,
-    alert: Callable[..., Alert],
-    log: Any,
-    lines: list[dict[str, Any]],
+    settings: Settings, mail: MailSink, alert: Callable[..., Alert], log: Any, lines: list[dict[str, Any]]
 ) -> None:
-    """Poison before and after an alert costs one log line each, a row in the ledger, and no alert."""
+    """Poison before and after an alert costs one log line each, a row in the database, and no alert."""
     good = encoded([alert()])
     publish(settings, [(good[0][0], b"{junk"), *good, (good[0][0], b'{"alert_id": "x"}')])
     report = run_once(settings, log)
@@ -154,7 +187,55 @@ def test_what_is_no_alert_is_counted_logged_and_skipped(
     rejected = [line for line in lines if line["event"] == "alert rejected"]
     assert sorted(line["offset"] for line in rejected) == [0, 2]
     assert all(line["reason"] for line in rejected)
-    assert Tally("rejects", "rejected", 2) in read_tally(Path(settings.notify.ledger))
+    assert Tally("rejects", "rejected", 2) in status(settings)
+
+
+def test_closing_an_incident_labels_its_payments_on_kafka(
+    settings: Settings, alert: Callable[..., Alert], log: Any
+) -> None:
+    """What the command line confirms is on the topic once the notifier has run, keyed by the account, and once."""
+    publish(settings, encoded([alert(1), alert(2)]))
+    run_once(settings, log)
+    environ = environment(settings)
+    command = [*COMMAND[:-1], "incidents"]
+    listed = subprocess.run([*command, "list", "--json"], env=environ, capture_output=True, check=True)
+    (incident,) = json.loads(listed.stdout.splitlines()[-1])["incidents"]
+    assert (incident["alerts"], incident["account_id"]) == (2, alert().account_id)
+    confirm = [*command, "confirm", str(incident["id"]), "--who", "ana", "--json"]
+    done = subprocess.run(confirm, env=environ, capture_output=True, check=True)
+    assert json.loads(done.stdout)["state"] == "confirmed"
+    again = subprocess.run(confirm, env=environ, capture_output=True, check=False)
+    assert again.returncode == 2
+    assert b"is confirmed fraud and cannot become confirmed fraud" in again.stderr
+    assert run_once(settings, log).unfinished == 0
+    assert run_once(settings, log).unfinished == 0
+    labels = read_labels(settings)
+    assert [key for key, _ in labels] == [alert().account_id.encode()] * 2
+    assert sorted(label.transaction_id for _, label in labels) == ["transaction-1", "transaction-2"]
+    assert {(label.fraud, label.source) for _, label in labels} == {(True, "analyst")}
+
+
+def test_a_label_waits_for_a_broker_that_is_away(
+    settings: Settings, alert: Callable[..., Alert], log: Any, dial: Any
+) -> None:
+    """While nobody acknowledges, the label stays in the database; it goes once somebody does."""
+    publish(settings, encoded([alert(1)]))
+    run_once(settings, log)
+    engine = open_database(settings.incidents)
+    with engine.begin() as connection:
+        (incident,) = store.find(connection, OPEN)
+        store.close(connection, incident.id, fraud=False, who="ana", note="", now=dial.now)
+    nowhere = msgspec.structs.replace(settings, kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+    away = EventPublisher(nowhere, engine, 0.5, log)
+    assert away.step() == 0
+    away.close()
+    assert read_labels(settings) == []
+    back = EventPublisher(settings, engine, 10.0, log)
+    assert (back.step(), back.step()) == (1, 0)
+    back.close()
+    engine.dispose()
+    ((_, label),) = read_labels(settings)
+    assert (label.transaction_id, label.fraud) == ("transaction-1", False)
 
 
 def test_a_missing_topic_or_broker_is_said_at_once(settings: Settings, log: Any) -> None:
@@ -168,11 +249,33 @@ def test_a_missing_topic_or_broker_is_said_at_once(settings: Settings, log: Any)
         run_once(msgspec.structs.replace(settings, kafka=kafka, notify=notify), log)
 
 
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"sms_from": ""}, "sms_from"),
+        ({"twilio_account_sid": ""}, "twilio_account_sid"),
+        ({"twilio_auth_token": None}, "twilio_auth_token"),
+        ({"twilio_base_url": "http://relay.example"}, "in the clear"),
+        ({"twilio_base_url": "http://127.0.0.1@relay.example"}, "in the clear"),
+        ({"twilio_base_url": "relay"}, "in the clear"),
+        ({"smtp_username": "u", "smtp_host": "mail.example"}, "in the clear"),
+        ({"public_url": "https://answers.example"}, "link_key"),
+        ({"link_key": Secret("short")}, "fewer than 32"),
+    ],
+)
+def test_settings_that_cannot_send_safely_are_refused(
+    settings: Settings, log: Any, changes: dict[str, Any], named: str
+) -> None:
+    """Nothing starts that could not send, or that would send a secret in the clear; the message says what is wrong."""
+    with pytest.raises(SettingsError, match=named):
+        run_once(msgspec.structs.replace(settings, notify=msgspec.structs.replace(settings.notify, **changes)), log)
+
+
 def test_a_terminated_process_leaves_in_good_order(
     settings: Settings, mail: MailSink, alert: Callable[..., Alert], tmp_path: Path
 ) -> None:
     """SIGTERM ends the command with exit code 0 and its summary, and nothing of it in doubt."""
-    publish(settings, encoded([alert(number) for number in range(3)]))
+    publish(settings, encoded([alert(number, account_id=f"account-{number}") for number in range(3)]))
     with (tmp_path / "err").open("wb") as errors:
         process = subprocess.Popen(COMMAND, env=environment(settings), stdout=subprocess.PIPE, stderr=errors)
         until(lambda: len(mail.mails) >= 1, "the first e-mail")
@@ -181,54 +284,120 @@ def test_a_terminated_process_leaves_in_good_order(
     assert process.returncode == 0
     assert out.decode().startswith("notify: ")
     assert len(out.decode().splitlines()) == 1
-    assert {tally.status for tally in read_tally(Path(settings.notify.ledger))} <= {"pending", "sent"}
+    assert {tally.status for tally in status(settings)} <= {"pending", "sent"}
 
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_and_sends_nothing_twice_knowingly(
     settings: Settings, mail: MailSink, sms: SmsSink, alert: Callable[..., Alert], tmp_path: Path
 ) -> None:
-    """Killed in the middle of 200 alerts and started again: every alert is told on both channels.
+    """Killed again and again in the middle of 400 alerts: every alert is told on both channels.
 
-    An SMS is never there twice, because what was in doubt is looked up; of the e-mails at most the one in flight has
-    a second copy, and it bears the same Message-ID.
+    An SMS is never there twice, because what was in doubt is looked up; of the e-mails at most those in flight at
+    the kills have a second copy, and it bears the same Message-ID.
     """
-    alerts = [alert(number, account_id=f"account-{number % 17}") for number in range(200)]
+    alerts = [alert(number, account_id=f"account-{number}") for number in range(400)]
     publish(settings, encoded(alerts))
     log = tmp_path / "log"
+    kills = 3
     with log.open("wb") as errors:
-        first = subprocess.Popen(COMMAND, env=environment(settings), stderr=errors, stdout=errors)
-        until(lambda: len(mail.mails) >= 30 and len(sms.messages) >= 30, "30 messages on each channel")
-        first.kill()
-        first.wait(30)
-        assert len(mail.mails) < 200
+        for number in range(1, kills + 1):
+            process = subprocess.Popen(COMMAND, env=environment(settings), stderr=errors, stdout=errors)
+            until(lambda n=number: len(sms.messages) >= 60 * n, "some more messages")  # type: ignore[misc]
+            process.kill()
+            process.wait(30)
+        assert len(sms.messages) < 400
         done = subprocess.run(
             [*COMMAND, "--until-idle", "1"], env=environment(settings), stderr=errors, stdout=subprocess.PIPE,
             timeout=120, check=True,
         )  # fmt: skip
     assert b"0 in doubt, 0 still to send, 0 rejected" in done.stdout
-    references = {reference_of(each.alert_id) for each in alerts}
-    assert {received.body[-10:] for received in sms.messages} == references
-    assert len(sms.messages) == 200
+    assert len({received.body[-10:] for received in sms.messages}) == len(sms.messages) == 400
     copies = Counter(received.message_id for received in mail.mails)
-    assert len(copies) == 200
-    assert sum(copies.values()) <= 201
-    assert read_tally(Path(settings.notify.ledger)) == [Tally("email", "sent", 200), Tally("sms", "sent", 200)]
+    assert len(copies) == 400
+    assert sum(copies.values()) <= 400 + kills * settings.notify.parallel
+    assert status(settings) == [Tally("email", "sent", 400), Tally("sms", "sent", 400)]
     said = log.read_text()
     for private in (ADDRESS, NUMBER, TOKEN, "account-3"):
         assert private not in said
 
 
-def test_status_counts_the_ledger(settings: Settings, alert: Callable[..., Alert], log: Any) -> None:
-    """`vedette notify status --json` is what the ledger holds; without a ledger it says so and exits 2."""
-    command = [*COMMAND, "status", "--json"]
-    without = subprocess.run(command, env=environment(settings), capture_output=True, check=False)
-    assert (without.returncode, without.stdout) == (2, b"")
-    assert b"there is no ledger" in without.stderr
+def test_a_full_disk_loses_nothing(settings: Settings, sms: SmsSink, alert: Callable[..., Alert]) -> None:
+    """When the database can grow no more the process ends with one sentence; with room again, all is told, once."""
+    alerts = [alert(number, account_id=f"account-{number}") for number in range(600)]
+    publish(settings, encoded(alerts))
+    limited = [
+        *(sys.executable, "-c"),
+        FULL_DISK,
+        *("notify", "--until-idle", "2"),
+    ]
+    ended = subprocess.run(limited, env=environment(settings), capture_output=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    sentence = ended.stderr.decode().splitlines()[-1]
+    assert sentence.startswith("vedette: database sqlite:///")
+    assert "what is recorded is kept" in sentence
+    assert len(sms.messages) < 600
+    done = subprocess.run(
+        [*COMMAND, "--until-idle", "1"], env=environment(settings), capture_output=True, timeout=120, check=True
+    )
+    assert b"0 in doubt, 0 still to send, 0 rejected" in done.stdout
+    assert len({received.body[-10:] for received in sms.messages}) == len(sms.messages) == 600
+
+
+def test_status_and_list_show_the_outbox(
+    settings: Settings, sms: SmsSink, alert: Callable[..., Alert], log: Any
+) -> None:
+    """`status` counts, `list` shows dead letters with the provider's code, `retry` has them sent."""
+    sms.script(INVALID_TO)
     publish(settings, encoded([alert()]))
     run_once(settings, log)
-    counted = subprocess.run(command, env=environment(settings), capture_output=True, check=True)
+    environ = environment(settings)
+    counted = subprocess.run([*COMMAND, "status", "--json"], env=environ, capture_output=True, check=True)
     assert json.loads(counted.stdout) == [
         {"channel": "email", "status": "sent", "count": 1},
-        {"channel": "sms", "status": "sent", "count": 1},
+        {"channel": "sms", "status": "failed", "count": 1},
     ]
+    listed = subprocess.run([*COMMAND, "list", "--json"], env=environ, capture_output=True, check=True)
+    (dead,) = json.loads(listed.stdout)["messages"]
+    assert (dead["recipient"], dead["code"], dead["due_at"]) == ("phone", "21211", None)
+    revived = subprocess.run(
+        [*COMMAND, "retry", str(dead["id"]), "--json"], env=environ, capture_output=True, check=True
+    )
+    assert json.loads(revived.stdout) == {"retried": 1}
+    assert run_once(settings, log).sent == 1
+    assert len(sms.messages) == 1
+
+
+def test_replies_and_receipts_find_their_way_back(
+    settings: Settings, sms: SmsSink, alert: Callable[..., Alert], log: Any, tmp_path: Path
+) -> None:
+    """Through the real web server: receipts and a reply, each posted twice, count once and label the payment."""
+    (port,) = free_ports(1)
+    key = "k" * 32
+    notify = msgspec.structs.replace(
+        settings.notify, public_url=f"http://127.0.0.1:{port}", web_port=port, link_key=Secret(key)
+    )
+    settings = msgspec.structs.replace(settings, notify=notify)
+    publish(settings, encoded([alert()]))
+    run_once(settings, log)
+    (message,) = sms.messages
+    environ = environment(settings) | {"VEDETTE_NOTIFY__LINK_KEY": key}
+    with (tmp_path / "web.log").open("wb") as output:
+        web = subprocess.Popen([*COMMAND, "web"], env=environ, stdout=output, stderr=output)
+    try:
+        until(lambda: not port_is_free(port), "the web server")
+        assert sms.report(message, "delivered", times=2) == [204, 204]
+        number = re.findall(r"#([0-9]+)", message.body)[0]
+        assert sms.reply(f"{notify.public_url}/twilio/reply", NUMBER, f"{number} fraud", times=2) == [200, 200]
+        sms.auth_token = "another"
+        assert sms.reply(f"{notify.public_url}/twilio/reply", NUMBER, f"{number} ok") == [403]
+    finally:
+        web.send_signal(signal.SIGTERM)
+        web.wait(30)
+        sms.auth_token = TOKEN
+    (told,) = [row for row in listing(settings, ["sent"], 5) if row.channel == "sms"]
+    assert told.receipt == "delivered"
+    run_once(settings, log)
+    ((_, label),) = read_labels(settings)
+    assert label.fraud
+    assert key not in (tmp_path / "web.log").read_text()

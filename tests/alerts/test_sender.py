@@ -35,9 +35,9 @@ def test_the_delay_is_spread_over_the_whole_range() -> None:
 def test_sent_and_refused_messages_are_finished() -> None:
     """A sent message keeps the provider's id, a refused one the provider's code, and neither is tried again."""
     sent = decide(Sent("SM1"), attempts=1, now=NOW, policy=POLICY, random=chance(1))
-    assert sent == Change("sent", None, provider_id="SM1")
+    assert sent == Change("sent", None, 1, provider_id="SM1")
     refused = decide(Permanent("21211", "no number"), attempts=1, now=NOW, policy=POLICY, random=chance(1))
-    assert refused == Change("failed", None, code="21211", error="no number")
+    assert refused == Change("failed", None, 1, code="21211", error="no number")
 
 
 @given(attempts=st.integers(1, 4), after=st.integers(0, 60_000), seed=st.integers())
@@ -67,9 +67,9 @@ def test_a_doubtful_message_is_looked_up_after_it_has_settled(attempts: int) -> 
 
 def test_a_missing_message_is_sent_again_while_attempts_are_left() -> None:
     """Not at the provider: send again; but with no attempts left it stays in doubt for a person to see."""
-    assert missing(attempts=4, policy=POLICY) is None
-    last = missing(attempts=5, policy=POLICY)
-    assert last is not None
+    again = missing(attempts=4, now=NOW, policy=POLICY)
+    assert (again.status, again.due_at) == ("pending", NOW)
+    last = missing(attempts=5, now=NOW, policy=POLICY)
     assert (last.status, last.due_at) == ("unknown", None)
 
 

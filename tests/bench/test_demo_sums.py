@@ -1,9 +1,11 @@
 from array import array
+from dataclasses import replace
 
 import pytest
 
+from bench.demo.desk import Worked
 from bench.demo.feed import Sent
-from bench.demo.outcome import conclude, wrong_sums
+from bench.demo.outcome import Received, conclude, wrong_sums
 from bench.demo.watch import Seen
 
 
@@ -29,10 +31,15 @@ def seen() -> Seen:
     )
 
 
+WORKED = Worked(incidents=2, alerts=2, messages={"email": 2, "sms": 2})
+RECEIVED = Received(["<1>", "<2>"], ["Ref A", "Ref B"])
+
+
 def test_right_sums_are_silent() -> None:
     """Where everything has arrived once, nothing is wrong, and rate, latency, recall and precision follow from it."""
-    outcome = conclude(sent(), seen(), emails=2, sms=2)
-    assert wrong_sums(outcome, sent(), seen()) == ""
+    outcome = conclude(sent(), seen(), WORKED, RECEIVED)
+    assert wrong_sums(outcome, sent(), seen(), WORKED, RECEIVED) == ""
+    assert (outcome.incidents, outcome.told, outcome.emails, outcome.sms) == (2, 2, 2, 2)
     assert (outcome.published, outcome.rate_per_s, outcome.latency_ms.p50) == (4, 2.0, 250.0)
     assert (outcome.frauds, outcome.flagged, outcome.recall, outcome.precision) == (2, 1, 0.5, 1.0)
 
@@ -51,18 +58,35 @@ def test_right_sums_are_silent() -> None:
 def test_every_wrong_sum_is_named(change: dict[str, object], sentence: str) -> None:
     """Whatever is missing, doubled or strange is said, and nothing else."""
     found = Seen(**{**vars(seen()), **change})
-    assert wrong_sums(conclude(sent(), found, emails=2, sms=2), sent(), found) == sentence
+    outcome = conclude(sent(), found, WORKED, RECEIVED)
+    assert wrong_sums(outcome, sent(), found, WORKED, RECEIVED) == sentence
 
 
-@pytest.mark.parametrize(("emails", "sms", "name"), [(1, 2, "1 e-mails"), (2, 3, "3 SMS")])
-def test_lost_and_doubled_messages_are_named(emails: int, sms: int, name: str) -> None:
-    """Each alert must have led to exactly one e-mail and one SMS."""
-    outcome = conclude(sent(), seen(), emails=emails, sms=sms)
-    assert wrong_sums(outcome, sent(), seen()) == f"2 alerts led to {name}"
+@pytest.mark.parametrize(
+    ("worked", "received", "sentence"),
+    [
+        ({"alerts": 1}, {}, "2 alerts were published, but 1 are in incidents"),
+        ({"untold": 1}, {}, "nobody was told of 1 alerts"),
+        ({}, {"emails": ["<1>"]}, "2 e-mails were to be sent, but 1 arrived"),
+        (
+            {},
+            {"sms": ["Ref A", "Ref B", "Ref B"]},
+            "2 SMS were to be sent, but 3 arrived; 1 SMS arrived more than once",
+        ),
+        ({}, {"emails": ["<1>", "<1>"]}, "1 e-mails arrived more than once"),
+    ],
+)
+def test_lost_and_doubled_messages_are_named(
+    worked: dict[str, int], received: dict[str, list[str]], sentence: str
+) -> None:
+    """Each alert must be in an incident and told, and each message must have arrived exactly once."""
+    desk, sinks = replace(WORKED, **worked), replace(RECEIVED, **received)  # type: ignore[arg-type]
+    outcome = conclude(sent(), seen(), desk, sinks)
+    assert wrong_sums(outcome, sent(), seen(), desk, sinks) == sentence
 
 
 def test_nothing_at_all_is_no_error() -> None:
     """A demo ended before its first transaction has no latency and no rate, and its sums are right."""
-    outcome = conclude(Sent(), Seen(), emails=0, sms=0)
-    assert wrong_sums(outcome, Sent(), Seen()) == ""
+    outcome = conclude(Sent(), Seen(), Worked(), Received())
+    assert wrong_sums(outcome, Sent(), Seen(), Worked(), Received()) == ""
     assert (outcome.rate_per_s, outcome.latency_ms.p50, outcome.recall) == (0.0, None, None)

@@ -67,7 +67,8 @@ def test_demo_proves_its_sums(demo: Demo) -> None:
     assert process.returncode == 0, err
     sums = last_line(out)
     assert sums["published"] == sums["decisions"] == sums["unique_decisions"] == 3000
-    assert sums["alerts"] == sums["emails"] == sums["sms"] > 0
+    assert sums["alerts"] == sums["told"] >= sums["incidents"] > 0
+    assert sums["emails"] == sums["sms"] >= sums["incidents"]
     assert sums["dlq"] == 7
     assert 0 < sums["latency_ms"]["p50"] <= sums["latency_ms"]["p99"]
     # The seed fixes transactions, features and scores: most frauds of this stream are caught, with few false alarms.

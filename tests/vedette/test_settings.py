@@ -22,18 +22,16 @@ def test_environment_beats_file_beats_default(tmp_path: Path) -> None:
 
 
 def test_environment_text_becomes_the_right_type() -> None:
-    """Numbers, booleans and lists are read from the text of an environment variable."""
+    """Numbers and booleans are read from the text of an environment variable."""
     settings = load_settings(
         None,
         {
             "VEDETTE_TOPICS__PARTITIONS": "8",
             "VEDETTE_NOTIFY__SMTP_STARTTLS": "false",
-            "VEDETTE_NOTIFY__EMAIL_TO": "a@example.org, b@example.org",
         },
     )
     assert settings.topics.partitions == 8
     assert settings.notify.smtp_starttls is False
-    assert settings.notify.email_to == ["a@example.org", "b@example.org"]
 
 
 def test_other_variables_are_left_alone() -> None:
@@ -88,7 +86,7 @@ def test_an_unreadable_secret_file_is_named(tmp_path: Path) -> None:
 
 def test_what_is_described_can_be_loaded_again(tmp_path: Path) -> None:
     """The settings in force, printed as TOML, give the same settings when read."""
-    settings = load_settings(None, {"VEDETTE_TOPICS__PREFIX": "x.", "VEDETTE_NOTIFY__SMS_TO": "+1,+2"})
+    settings = load_settings(None, {"VEDETTE_TOPICS__PREFIX": "x.", "VEDETTE_NOTIFY__SMS_FROM": "+1"})
     assert load_settings(write(tmp_path / "again.toml", describe(settings)), {}) == settings
 
 

@@ -94,13 +94,14 @@ def test_history_says_who_did_what_when(engine: Engine, alert: MakeAlert) -> Non
 @pytest.mark.parametrize("fraud", [True, False])
 def test_closing_labels_every_transaction(engine: Engine, alert: MakeAlert, fraud: bool) -> None:
     """Confirmed or dismissed, each transaction's label waits for Kafka with all that features need of it."""
-    (number,) = join(engine, alert(1), alert(2, merchant_id=None, payee="payee"))
+    (number,) = join(engine, alert(1, device_id="phone"), alert(2, merchant_id=None, payee="payee"))
     with engine.begin() as connection:
         store.close(connection, number, fraud=fraud, who="ana", note="", now=NOW + 7)
     said = labels(engine)
     assert [label.transaction_id for label in said] == ["transaction-1", "transaction-2"]
     assert {(label.fraud, label.source, label.labelled_at) for label in said} == {(fraud, "analyst", NOW + 7)}
-    assert (said[0].event_time, said[0].merchant_id) == (alert(1).event_time, "merchant-9")
+    about = (said[0].event_time, said[0].merchant_id, said[0].device_id)
+    assert about == (alert(1).event_time, "merchant-9", "phone")
 
 
 def test_what_is_closed_can_neither_be_closed_nor_taken_on(engine: Engine, alert: MakeAlert) -> None:

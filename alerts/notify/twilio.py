@@ -1,0 +1,179 @@
+"""SMS and WhatsApp through Twilio's REST API, with the official client."""
+
+import asyncio
+import json
+import threading
+from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from twilio.base.exceptions import (  # type: ignore[import-untyped]
+    TwilioException,
+    TwilioRestException,
+    TwilioServiceException,
+)
+from twilio.http.http_client import TwilioHttpClient  # type: ignore[import-untyped]
+from twilio.rest import Client  # type: ignore[import-untyped]
+
+from alerts.incidents.routing import ChannelName, Target
+from alerts.notify.channel import Outcome, Permanent, Question, Retry, Sent, Unknown
+from alerts.notify.message import Message
+from alerts.notify.webhook import never_connected
+from vedette.clock import MINUTE
+from vedette.errors import UnavailableError
+from vedette.settings import NotifySettings
+
+_PAGE = 1000  # the largest that Twilio gives
+_SLACK_MS = 5 * MINUTE  # how far Twilio's clock may be behind ours
+
+
+class _Http(TwilioHttpClient):  # type: ignore[misc]
+    """Twilio's HTTP client with a time-out, for many threads, pointed at another server when asked.
+
+    Args:
+        timeout_s: For connecting, and for every wait for bytes.
+        base_url: Scheme, host and path prefix to use instead of Twilio's; empty keeps Twilio's.
+        parallel: How many connections are kept.
+    """
+
+    def __init__(self, *, timeout_s: float, base_url: str, parallel: int) -> None:
+        super().__init__(timeout=timeout_s)
+        self._base = urlsplit(base_url) if base_url else None
+        self._own = threading.local()
+        for scheme in ("https://", "http://"):
+            self.session.mount(scheme, HTTPAdapter(pool_maxsize=parallel))
+
+    @property
+    def retry_after_ms(self) -> int:
+        """How long the last answer in this thread asked to wait."""
+        return int(getattr(self._own, "retry_after_ms", 0))
+
+    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> Any:
+        """One request; remembers how long a 429 asks to wait."""
+        if self._base:
+            path = self._base.path.rstrip("/") + urlsplit(url).path
+            url = urlunsplit((self._base.scheme, self._base.netloc, path, urlsplit(url).query, ""))
+        self._own.retry_after_ms = 0
+        response = super().request(method, url, *args, **kwargs)
+        after = (response.headers or {}).get("Retry-After", "")
+        self._own.retry_after_ms = 1000 * int(after) if after.isdigit() else 0
+        return response
+
+    def log_request(self, kwargs: Any) -> None:
+        """Nothing: Twilio's own log lines hold phone numbers."""
+
+    def log_response(self, status_code: int, response: Any) -> None:
+        """Nothing: Vedette logs the outcome."""
+
+
+class TwilioChannel:
+    """Messages as SMS or WhatsApp through one Twilio account.
+
+    WhatsApp lets a business begin a conversation only with a template it has approved: `whatsapp_content` is that
+    template's id, and the message becomes its first variable.
+
+    Args:
+        name: sms or whatsapp.
+        settings: The account, the senders and where delivery receipts go.
+        parallel: How many messages are under way at once.
+    """
+
+    def __init__(self, name: ChannelName, settings: NotifySettings, parallel: int) -> None:
+        self._name = name
+        self._prefix = "whatsapp:" if name == "whatsapp" else ""
+        self._http = _Http(timeout_s=settings.timeout_s, base_url=settings.twilio_base_url, parallel=parallel)
+        # The client takes region and edge from os.environ unless it is given another mapping that is not empty.
+        environment = {"TWILIO_EDGE": ""}
+        token = settings.twilio_auth_token.value if settings.twilio_auth_token else ""
+        self._client = Client(settings.twilio_account_sid, token, http_client=self._http, environment=environment)
+        sender = settings.whatsapp_from if name == "whatsapp" else settings.sms_from
+        service = sender.startswith("MG")
+        self._fixed = {"messaging_service_sid": sender} if service else {"from_": self._prefix + sender}
+        if settings.public_url:
+            self._fixed["status_callback"] = f"{settings.public_url}/twilio/status"
+        self._content = settings.whatsapp_content if name == "whatsapp" else ""
+        self._threads = ThreadPoolExecutor(parallel, f"twilio-{name}")
+
+    @property
+    def name(self) -> ChannelName:
+        """The channel's name."""
+        return self._name
+
+    async def send(self, message: Message, target: Target) -> Outcome:
+        """Hand one message to Twilio.
+
+        429 was not processed and may be sent again; any other 4xx is permanent; after a 5xx or a time-out the
+        message may have gone (https://www.twilio.com/docs/api/errors/20429).
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._send, message, target)
+
+    async def find(self, questions: Sequence[Question]) -> dict[str, Sent]:
+        """Twilio's copies, known by recipient, date and the reference in the body.
+
+        Raises:
+            UnavailableError: Twilio did not answer.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._find, questions)
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        self._threads.shutdown()
+        self._http.session.close()
+
+    def _send(self, message: Message, target: Target) -> Outcome:
+        said: dict[str, Any] = {"body": message.text}
+        if self._content:
+            said = {"content_sid": self._content, "content_variables": json.dumps({"1": message.text})}
+        try:
+            created = self._client.messages.create(to=self._prefix + target.to.value, **said, **self._fixed)
+        except (TwilioRestException, TwilioServiceException) as error:
+            return self._judge(error)
+        except requests.RequestException as error:
+            kind = Retry if never_connected(error) else Unknown
+            return kind(code=type(error).__name__, reason="no answer from Twilio")
+        except (TwilioException, ValueError, KeyError) as error:
+            # An answer that cannot be read says nothing about the message.
+            return Unknown(code=type(error).__name__, reason="Twilio's answer could not be read")
+        if not created.sid:
+            return Unknown(code="no sid", reason="Twilio's answer names no message")
+        return Sent(provider_id=created.sid)
+
+    def _judge(self, error: Any) -> Outcome:
+        code = str(error.code or error.status)
+        reason = f"Twilio answered {error.status}, error {code}"  # its own words may repeat the number
+        if error.status == 429:
+            return Retry(code=code, reason=reason, after_ms=self._http.retry_after_ms)
+        if error.status >= 500:
+            return Unknown(code=code, reason=reason)
+        return Permanent(code=code, reason=reason)
+
+    def _find(self, questions: Sequence[Question]) -> dict[str, Sent]:
+        asked: defaultdict[str, list[Question]] = defaultdict(list)
+        for question in questions:
+            asked[question.target.to.value].append(question)
+        found: dict[str, Sent] = {}
+        try:
+            for number, about in asked.items():
+                self._search(self._prefix + number, about, found)
+        except (TwilioException, requests.RequestException, ValueError) as error:
+            raise UnavailableError(f"Twilio did not list its messages ({type(error).__name__})") from error
+        return found
+
+    def _search(self, number: str, questions: list[Question], found: dict[str, Sent]) -> None:
+        """Read a number's messages from the newest back to before the first of these was handed over.
+
+        The list is not asked for by date: a message that is still queued has no date of sending and would be missing.
+        """
+        wanted = {question.message.reference for question in questions}
+        earliest = datetime.fromtimestamp((min(q.begun_at for q in questions) - _SLACK_MS) / 1000, UTC)
+        for listed in self._client.messages.stream(to=number, page_size=_PAGE):
+            for reference in [each for each in wanted if each in (listed.body or "")]:
+                found[reference] = Sent(provider_id=listed.sid)
+                wanted.discard(reference)
+            if not wanted or (listed.date_created and listed.date_created < earliest):
+                return

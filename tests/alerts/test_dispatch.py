@@ -1,0 +1,237 @@
+"""Who is told of what and when: budget, digests, caps, quiet hours, escalation, on both databases."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from random import Random
+
+import msgspec
+import pytest
+from sqlalchemy import Engine, select
+
+from alerts.database.tables import messages, stopped
+from alerts.incidents import store
+from alerts.incidents.incident import OPEN
+from alerts.incidents.routing_file import read_routing
+from alerts.notify import days
+from alerts.notify.dispatch import Dispatcher
+from alerts.notify.links import Linker
+from alerts.notify.message import Message
+from alerts.notify.words import Renderer
+from vedette.clock import HOUR, MINUTE
+from vedette.events import Alert
+from vedette.settings import Secret
+
+MIDNIGHT = round(datetime.fromisoformat("2026-03-02T00:00:00+00:00").timestamp() * 1000)
+NOON = MIDNIGHT + 12 * HOUR
+
+ROUTING = """\
+format: 1
+recipients:
+  desk: {channel: email, to: fraud@bank.example}
+  phone: {channel: sms, to: "+34600000001", language: es}
+  lead: {channel: sms, to: "+34600000002"}
+  head: {channel: sms, to: "+34600000003"}
+routes:
+  - when: {amount_from: 1000}
+    tell: [desk, phone]
+    escalate: [{after_minutes: 15, tell: [lead]}, {after_minutes: 60, tell: [head]}]
+  - tell: [desk]
+"""
+
+
+class Team:
+    """A routing at work on a database."""
+
+    def __init__(self, engine: Engine, folder: Path, text: str, *, linker: bool = False) -> None:
+        (folder / "routing.yaml").write_text(text)
+        renderer = Renderer()
+        made = Linker("https://answers.example", Secret("k" * 32), Random(1)) if linker else None  # noqa: S311
+        routing = read_routing(folder / "routing.yaml", renderer.languages)
+        self.engine = engine
+        self.dispatcher = Dispatcher(routing, renderer, made, days.picture)
+        self._last = 0
+
+    def take(self, now: int, *alerts: Alert) -> list[Message]:
+        """Let alerts join and tell of them in one transaction, as the notifier does; the messages that are new."""
+        with self.engine.begin() as connection:
+            store.join(connection, alerts, lambda alert: alert.expected_loss, now)
+            self.dispatcher.run(connection, now)
+            rows = connection.execute(
+                select(messages.c.id, messages.c.body, messages.c.due_at)
+                .where(messages.c.id > self._last)
+                .order_by(messages.c.id)
+            ).all()
+        self._last = max((row.id for row in rows), default=self._last)
+        self.due = [row.due_at for row in rows]
+        return [msgspec.json.decode(row.body, type=Message) for row in rows]
+
+
+@pytest.fixture
+def team(engine: Engine, tmp_path: Path) -> Callable[..., Team]:
+    """Makes a team; the first argument is put into the routing before its routes."""
+
+    def make(more: str = "", *, escalating: bool = True, linker: bool = False) -> Team:
+        text = ROUTING.replace("routes:", f"{more}\nroutes:")
+        lines = [line for line in text.splitlines() if escalating or "escalate" not in line]
+        return Team(engine, tmp_path, "\n".join(lines), linker=linker)
+
+    return make
+
+
+def whom(told: list[Message]) -> list[str]:
+    """The recipients."""
+    return sorted(message.recipient for message in told)
+
+
+def test_an_alert_is_told_as_its_route_says_and_once(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """Large ones to desk and phone, small ones to the desk; the same alert again, and looking again, tells nothing."""
+    at_work = team()
+    assert whom(at_work.take(NOON, alert(1, amount=100_000))) == ["desk", "phone"]
+    assert whom(at_work.take(NOON, alert(2, amount=99_999, account_id="other"))) == ["desk"]
+    assert at_work.take(NOON, alert(1, amount=100_000)) == []
+    assert at_work.take(NOON + MINUTE) == []
+
+
+def test_alerts_of_one_moment_are_one_message_and_later_ones_another(
+    team: Callable[..., Team], alert: Callable[..., Alert]
+) -> None:
+    """What joins an incident people know is told as an update, in the reader's language."""
+    at_work = team()
+    first = at_work.take(NOON, alert(1), alert(2), alert(3))
+    assert whom(first) == ["desk", "phone"]
+    assert "(y 2 mas)" in next(message.text for message in first if message.recipient == "phone")
+    again = at_work.take(NOON + MINUTE, alert(4))
+    assert whom(again) == ["desk", "phone"]
+    assert {message.incident for message in first + again} == {first[0].incident}
+    assert "Again" in next(message.subject for message in again if message.recipient == "desk")
+
+
+def test_a_budget_tells_of_the_dearest_and_digests_the_rest(
+    team: Callable[..., Team], alert: Callable[..., Alert]
+) -> None:
+    """Of ten a day two may be told by midnight; the dearest are, others follow as the day goes on, then the digest."""
+    at_work = team('budget: {incidents: 10, digest_at: ["18:00"], digest_to: [desk]}')
+    flood = [alert(n, account_id=f"a{n}", expected_loss=100 * n, amount=1) for n in range(1, 21)]
+
+    first = at_work.take(MIDNIGHT, *flood)
+    assert [message.text.splitlines()[2] for message in first] == [
+        "Expected loss: 20.00 EUR",
+        "Expected loss: 19.00 EUR",
+    ]
+    with at_work.engine.begin() as connection:
+        waiting = [each for each in store.find(connection, OPEN) if each.told_at is None]
+        assert max(each.expected_loss for each in waiting) == 1800
+    assert len(at_work.take(NOON)) == 4
+    (digest,) = at_work.take(MIDNIGHT + 18 * HOUR + MINUTE)[-1:]
+    assert digest.incident is None
+    assert at_work.take(MIDNIGHT + 18 * HOUR + 2 * MINUTE) == []
+    with at_work.engine.begin() as connection:
+        assert all(each.told_at is not None for each in store.find(connection, OPEN))
+
+
+def test_a_budget_is_never_passed_and_begins_anew_each_day(
+    team: Callable[..., Team], alert: Callable[..., Alert]
+) -> None:
+    """However many incidents come through the day, at most the budget is told one by one, the next day as many."""
+    at_work = team('budget: {incidents: 10, digest_at: ["23:59"], digest_to: [lead]}')
+    counts = []
+    for day in range(2):
+        told = 0
+        for hour in range(24):
+            now = MIDNIGHT + (24 * day + hour) * HOUR
+            new = [alert(f"{day}-{hour}-{n}", account_id=f"{day}-{hour}-{n}", amount=1) for n in range(5)]  # type: ignore[arg-type]
+            told += sum(message.incident is not None for message in at_work.take(now, *new))
+        counts.append(told)
+    assert counts == [9, 9]  # at 23:00 the last of the ten is still to come
+
+
+def test_beyond_their_cap_a_recipient_gets_a_digest(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """Two an hour are sent, the third waits for the digest; an hour later there is room again."""
+    at_work = team('budget: {digest_at: ["18:00"]}', escalating=False)
+    at_work.dispatcher.routing.recipients["phone"] = msgspec.structs.replace(
+        at_work.dispatcher.routing.recipients["phone"], most_per_hour=2
+    )
+    at_work.take(NOON)
+    for number in range(3):
+        told = at_work.take(NOON + number, alert(number, account_id=f"a{number}"))
+        assert whom(told) == (["desk", "phone"] if number < 2 else ["desk"])
+    assert whom(at_work.take(NOON + HOUR + MINUTE, alert(9, account_id="a9"))) == ["desk", "phone"]
+    digests = [message for message in at_work.take(NOON + 7 * HOUR) if message.incident is None]
+    assert whom(digests) == ["phone"]
+    assert f"#{told[0].incident} " in digests[0].text
+
+
+def test_quiet_hours_hold_back_what_is_not_urgent(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """At night the phone's message is due in the morning; the desk's at once."""
+    at_work = team()
+    at_work.dispatcher.routing.recipients["phone"] = msgspec.structs.replace(
+        at_work.dispatcher.routing.recipients["phone"], quiet="22:00-07:00"
+    )
+    told = at_work.take(MIDNIGHT + 2 * HOUR, alert(1))
+    due = dict(zip((message.recipient for message in told), at_work.due, strict=True))
+    assert due == {"desk": MIDNIGHT + 2 * HOUR, "phone": MIDNIGHT + 7 * HOUR}
+
+
+def test_nobody_acknowledging_escalates_step_by_step(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """After a quarter of an hour the lead, after an hour the head, each once."""
+    at_work = team()
+    at_work.take(NOON, alert(1))
+    assert at_work.take(NOON + 14 * MINUTE) == []
+    assert whom(at_work.take(NOON + 15 * MINUTE)) == ["lead"]
+    assert at_work.take(NOON + 59 * MINUTE) == []
+    assert whom(at_work.take(NOON + 60 * MINUTE)) == ["head"]
+    assert at_work.take(NOON + 600 * MINUTE) == []
+
+
+def test_acknowledging_ends_escalation(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """Once somebody has it, nobody else is woken."""
+    at_work = team()
+    (number,) = {message.incident for message in at_work.take(NOON, alert(1))}
+    assert number is not None
+    with at_work.engine.begin() as connection:
+        store.acknowledge(connection, number, "ana", "", NOON + MINUTE)
+    assert at_work.take(NOON + 600 * MINUTE) == []
+
+
+def test_a_number_that_said_stop_gets_nothing(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """Neither alerts nor escalations; others get theirs."""
+    at_work = team()
+    with at_work.engine.begin() as connection:
+        connection.execute(stopped.insert().values(address="+34600000001", at=NOON))
+    assert whom(at_work.take(NOON, alert(1))) == ["desk"]
+
+
+def test_what_somebody_closed_while_it_waited_is_not_told(
+    team: Callable[..., Team], alert: Callable[..., Alert]
+) -> None:
+    """An incident dealt with before its turn costs nobody's attention."""
+    at_work = team('budget: {incidents: 1, digest_at: ["18:00"], digest_to: [desk]}')
+    at_work.take(MIDNIGHT, alert(1, account_id="a1", amount=1))
+    at_work.take(MIDNIGHT, alert(2, account_id="a2", amount=1))
+    with at_work.engine.begin() as connection:
+        (waiting,) = [each for each in store.find(connection, OPEN) if each.told_at is None]
+        store.close(connection, waiting.id, fraud=False, who="ana", note="", now=MIDNIGHT)
+    assert at_work.take(MIDNIGHT + 18 * HOUR) == []
+
+
+def test_a_crash_tells_neither_nothing_nor_twice(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """A transaction that did not commit is as if it had not been; the alert comes again and is told once."""
+    at_work = team()
+    with at_work.engine.connect() as connection, connection.begin() as transaction:
+        store.join(connection, [alert(1)], lambda each: each.expected_loss, NOON)
+        assert at_work.dispatcher.run(connection, NOON) == 2
+        transaction.rollback()
+    assert whom(at_work.take(NOON, alert(1))) == ["desk", "phone"]
+
+
+def test_each_recipients_link_is_their_own(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
+    """An e-mail has a link with neither account nor incident in it; an SMS says what may be replied."""
+    at_work = team(linker=True)
+    told = {message.recipient: message for message in at_work.take(NOON, alert(1))}
+    link = next(word for word in told["desk"].text.split() if word.startswith("https://answers.example/incidents/"))
+    assert len(link.rpartition("/")[2]) >= 40
+    assert link in told["desk"].html
+    number = told["phone"].incident
+    assert f"Responda {number} FRAUDE, {number} OK o {number} MIO." in told["phone"].text
+    assert "https" not in told["phone"].text
