@@ -16,7 +16,8 @@ Code = Annotated[str, Field(min_length=1, max_length=64, examples=["492039"])]
 Phone = Annotated[str, Field(pattern=r"^\+[1-9][0-9]{6,14}$", description="E.164", examples=["+34600000001"])]
 
 REFUSED: Responses = {403: {"description": "The account has a factor, and the proof is missing or wrong."}}
-WRONG: Responses = {422: {"description": "The code is wrong, used, too late, or there were too many."}}
+WRONG: Responses = {400: {"description": "The code is wrong, used, too late, or there were too many."}}
+NO_SMS: Responses = {409: {"description": "No SMS can be sent to this number now."}}
 
 
 class ProofOf(BaseModel):
@@ -116,19 +117,21 @@ def enrolment_router(enrolment: Enrolment, links: EnrolmentLinks, authorise: Aut
     @router.post("/totp/confirm", dependencies=[write], summary="Take the app into use", responses=WRONG)
     def confirm_totp(account_id: AccountId, confirmation: Confirmation) -> Factors:
         if not enrolment.confirm_totp(account_id, confirmation.code):
-            raise HTTPException(422, "the code is wrong")
+            raise HTTPException(400, "the code is wrong")
         return factors(account_id)
 
-    @router.post("/phone", dependencies=[write], status_code=202, summary="Send a code to a phone", responses=REFUSED)
+    @router.post(
+        "/phone", dependencies=[write], status_code=202, summary="Send a code to a phone", responses=REFUSED | NO_SMS
+    )
     def begin_phone(account_id: AccountId, change: PhoneChange) -> None:
         demand(account_id, change.proof)
         if not enrolment.begin_phone(account_id, change.phone):
-            raise HTTPException(422, "no SMS can be sent to this number now")
+            raise HTTPException(409, "no SMS can be sent to this number now")
 
     @router.post("/phone/confirm", dependencies=[write], summary="Take the phone into use", responses=WRONG)
     def confirm_phone(account_id: AccountId, confirmation: Confirmation) -> Factors:
         if not enrolment.confirm_phone(account_id, confirmation.code):
-            raise HTTPException(422, "the code is wrong")
+            raise HTTPException(400, "the code is wrong")
         return factors(account_id)
 
     @router.put(

@@ -1,10 +1,12 @@
 """What tests of challenges share: a clock set by hand, keys, a store over each Redis, and a service over it."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.codes import app_of
@@ -65,6 +67,19 @@ def redis_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Red
     yield start
     for server in started.values():
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    if program is None:
+        missing(UnavailableError("there is no chromium on PATH", remedy="run scripts/install-test-deps --browser"))
+    with sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
+        launched = playwright.chromium.launch(executable_path=program, args=sandbox)
+        yield launched
+        launched.close()
 
 
 @pytest.fixture(params=["embedded", "system"])

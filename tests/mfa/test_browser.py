@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import uvicorn
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from alerts.mfa.bootstrap import Wired, wire
 from alerts.mfa.engine import LIFETIME, State
@@ -20,27 +19,13 @@ from alerts.notify.bootstrap import stderr_log
 from stack.process import free_ports
 from stack.redis_server import RedisKind, RedisServer
 from stack.sms import SmsSink
-from tests.conftest import missing, wait_for
+from tests.conftest import wait_for
 from tests.mfa.conftest import Dial, Notes, app_code, binding, enrol
 from tests.mfa.test_pages import anybody
 from vedette.clock import SystemClock
-from vedette.errors import UnavailableError
 from vedette.settings import IncidentSettings, MfaSettings, NotifySettings, RedisSettings, Secret, Settings
 
 PHONE_SIZE = {"width": 390, "height": 780}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        missing(UnavailableError("there is no chromium on PATH", remedy="run scripts/install-test-deps --browser"))
-    with sync_playwright() as playwright:
-        sandbox = ["--no-sandbox"] if os.getuid() == 0 else []
-        launched = playwright.chromium.launch(executable_path=program, args=sandbox)
-        yield launched
-        launched.close()
 
 
 @dataclass
