@@ -18,6 +18,7 @@ from cli import (
     incidents,
     mfa,
     models,
+    policy,
     producers,
     registry,
     score,
@@ -25,6 +26,7 @@ from cli import (
     streams,
     tune,
     vocabulary,
+    watch,
     whatif,
 )
 from cli.context import Context
@@ -48,7 +50,9 @@ for room in (
     compare,
     registry,
     score,
+    watch,
     streams,
+    policy,
     whatif,
     alerts,
     incidents,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.context import settings_of
+from cli.watch import ab
 
 if TYPE_CHECKING:
     from models.folder import Contract
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
     models = typer.Typer(no_args_is_help=True, help="Versions of the model, and which of them is in service.")
     models.command("register")(register_folder)
     models.command("list")(list_versions)
-    for command in (show, card, compare, challenge, withdraw, promote, rollback, archive, publish):
+    for command in (show, card, compare, ab, challenge, withdraw, promote, rollback, archive, publish):
         models.command()(command)
     app.add_typer(models, name="models")
 

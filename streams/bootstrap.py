@@ -11,13 +11,16 @@ import structlog
 from features import NAMES, RedisStore
 from models.scorer import load_scorer
 from streams.app import build_app
+from streams.control import Control
 from streams.http import Endpoint
 from streams.metrics import Metrics
+from streams.panel import Panel
 from streams.pipeline import Pipeline
 from streams.policy import load_policy
 from streams.publish import Publisher
 from streams.runner import Runner
 from streams.scoring import EVENT_COLUMNS, Judge
+from streams.service import Service
 from streams.warm import warm_up
 from vedette import Clock, Settings
 
@@ -41,18 +44,21 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     Raises:
         ModelError: The model does not fit.
         PolicyError: The policy is not valid.
-        UnavailableError: Redis does not answer.
+        UnavailableError: Redis or the broker does not answer, or the control topic is not there.
     """
     worker = settings.worker
-    judge = load_judge(Path(worker.model), Path(worker.policy))
+    panel = Panel(load_judge(Path(worker.model), Path(worker.policy)))
     store = RedisStore(settings.redis)
     store.ping()
-    warm_up(judge)
+    warm_up(panel)
     metrics = Metrics()
+    service = Service(settings.registry, panel, metrics, clock)
+    control = Control(settings, service)
+    control.start()
     pipeline = Pipeline(
         store=store,
         publisher=Publisher(settings.kafka, settings.topics.prefix),
-        judge=judge,
+        judges=service,
         partitions=settings.topics.partitions,
         prefix=settings.redis.prefix,
         cache_accounts=worker.cache_accounts,
@@ -61,7 +67,7 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     runner = Runner(pipeline, metrics, clock, worker.stuck_after_s)
     app = build_app(settings, runner)
     endpoint = Endpoint(metrics, worker.metrics_host, worker.metrics_port)
-    _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **judge.about)
+    _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **service.panel.about)
     runner.start_watchdog()
     # A batch is computed while the loop turns and others finish: none of them should wait long for its turn.
     sys.setswitchinterval(_SWITCH_S)

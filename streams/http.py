@@ -46,7 +46,9 @@ def _answer(path: str, metrics: Metrics) -> tuple[int, str, bytes]:
             return 200, "text/plain; version=0.0.4; charset=utf-8", metrics.render()
         case "/healthz":
             # The watchdog ends a process that is stuck, so one that answers is healthy.
-            return 200, "application/json", b'{"status": "ok"}'
+            # It works on with what was in force when it cannot obey a control record, but says so.
+            health = {"status": "ok"} | ({"refused": metrics.refusal} if metrics.refusal else {})
+            return 200, "application/json", json.dumps(health).encode()
         case "/readyz":
             waiting = metrics.waiting_for or (None if metrics.assigned else "partitions")
             body = {"status": "waiting", "for": waiting} if waiting else {"status": "ready"}

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from streams.panel import Tally
 from streams.partition import Partition
 from streams.work import Work
 
@@ -70,6 +71,18 @@ class Metrics:
         )
         self.partitions = Gauge("vedette_partitions", "Partitions owned", registry=registry)
         self.degraded = Gauge("vedette_degraded", "1 while waiting for a part that is away", registry=registry)
+        self.in_force = Gauge("vedette_in_force", "1 for what is in force", ["role", "version"], registry=registry)
+        self.scored = Counter("vedette_model_scored", "Payments a model scored", ["role", "model"], registry=registry)
+        self.flagged = Counter(
+            "vedette_model_flagged",
+            "Payments flagged, or that would be, by a model",
+            ["role", "model"],
+            registry=registry,
+        )
+        self.refused = Counter("vedette_model_refused", "Control records that could not be obeyed", registry=registry)
+        self.withdrawn = Counter("vedette_model_withdrawn", "Challengers withdrawn by the guard", registry=registry)
+        self.refusal: str | None = None
+        """Why the latest control record was refused; None once one has been obeyed."""
         self.waiting_for: str | None = None
         self.assigned = False
 
@@ -90,6 +103,26 @@ class Metrics:
         self.late.inc(work.late)
         for rule, times in work.shadow.items():
             self.shadow.labels(rule).inc(times)
+
+    def in_force_is(self, about: Mapping[str, str]) -> None:
+        """Say which models and which policy are in force from now on."""
+        self.in_force.clear()
+        for role in ("model", "challenger", "policy"):
+            if role in about:
+                self.in_force.labels("champion" if role == "model" else role, about[role]).set(1)
+        self.refusal = None
+
+    def judged(self, about: Mapping[str, str], tallies: Mapping[str, Tally]) -> None:
+        """Count what each model made of a batch, whoever decided."""
+        for role, tally in tallies.items():
+            model = about["model" if role == "champion" else role]
+            self.scored.labels(role, model).inc(tally.scored)
+            self.flagged.labels(role, model).inc(tally.flagged)
+
+    def refuse(self, why: str) -> None:
+        """Count a control record that could not be obeyed, and show why."""
+        self.refused.inc()
+        self.refusal = why
 
     def waiting(self, what: str | None) -> None:
         """Say what the worker waits for, or that it goes on."""

@@ -22,11 +22,12 @@ from features.columns import Columns, entity_hash
 from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
+from models.frame import EXTRA
 from streams.arrow import activity_by_partition, activity_in, feature_batch, read_activity, write
 from streams.decode import Record, Reject, decode_labels, decode_transactions
+from streams.panel import Judges
 from streams.partition import Cache, Partition, claim
 from streams.publish import Outbox, Publisher, Receipt
-from streams.scoring import Judge
 from streams.work import Keys, Part, Work, keys_of, rows_of
 from vedette import keys
 from vedette.topics import Name
@@ -40,7 +41,7 @@ class Pipeline:
     Args:
         store: Where state lives.
         publisher: Where results go.
-        judge: The model and policy in force.
+        judges: The models and the policy in force.
         partitions: Of the activity topic; decides who owns a merchant, device or address.
         prefix: Of the store's keys.
         cache_accounts: States of accounts, merchants, devices and addresses held in memory.
@@ -48,12 +49,12 @@ class Pipeline:
     """
 
     def __init__(
-        self, *, store: StateStore, publisher: Publisher, judge: Judge, partitions: int, prefix: str,
+        self, *, store: StateStore, publisher: Publisher, judges: Judges, partitions: int, prefix: str,
         cache_accounts: int, max_future_ms: float,
     ) -> None:  # fmt: skip
         self._store = store
         self._publisher = publisher
-        self._judge = judge
+        self._judges = judges
         self._partitions = partitions
         self._prefix = prefix
         self._cache = Cache(cache_accounts)
@@ -157,16 +158,22 @@ class Pipeline:
             batch, columns, features = batch.take(pa.array(new)), columns.rows(new), features[new]
             extra, partition, offset = [extra[i] for i in new.tolist()], partition[new], offset[new]
             work.produced_at = work.produced_at[new]
-        scored = self._judge.judge(batch, features, extra, degraded=False)
-        work.shadow = scored.shadow
+        panel = self._judges.panel  # asked once: what changes meanwhile is for the next batch
+        scored = panel.judge(batch, features, extra, degraded=False)
+        self._judges.seen(scored)
+        work.shadow = scored.rules
         work.outbox.decisions, work.outbox.alerts = scored.decisions, scored.alerts
         clock.lap("score")
         work.sent = self._publisher.send(work.outbox)
         clock.lap("send")
 
         def log() -> Outbox:
-            carried = batch.select(list(_CARRIED))
-            message = write(feature_batch(carried, NAMES, features, scored.score, self._judge.about))
+            decided = scored.log()
+            carried = pa.RecordBatch.from_arrays(
+                [*batch.select(list(_CARRIED)).columns, *decided.values()], names=[*_CARRIED, *decided]
+            )
+            names = (*NAMES, *(EXTRA + name for name in panel.extra))
+            message = write(feature_batch(carried, names, panel.matrix(features, extra), scored.score, scored.about))
             activity = self._activity_of(columns, np.full(len(batch), PAYMENT, np.int8), partition, offset, work.topic)
             return Outbox(work.topic, features=(work.parts[0].partition.number, message), activity=activity)
 

@@ -1,5 +1,6 @@
 """From features to decisions and alerts: model, policy, reasons."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +24,14 @@ _COPIED = ("transaction_id", "account_id", "event_time", "amount", "currency")
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What scoring a batch gives."""
+class Opinion:
+    """What one model and the policy make of n transactions."""
 
     score: NDArray[np.float64]
-    decisions: list[Decision]
-    alerts: list[Alert]
-    shadow: dict[str, int]
-    """Shadow rule → times it was true."""
+    """Calibrated probabilities, float64[n]."""
+    verdict: Verdict
+    matrix: NDArray[np.float64]
+    """What the model saw, float64[n, features + extra]."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,7 @@ class Judge:
 
     def matrix(self, features: NDArray[np.float64], extra: list[dict[str, float]]) -> NDArray[np.float64]:
         """What the model takes: the features, float64[n, features], and the vendor features it was trained on."""
-        if not self.scorer.extra:
-            return features
-        vendor = [[values.get(name, np.nan) for name in self.scorer.extra] for values in extra]
-        return np.column_stack([features, np.array(vendor, np.float64).reshape(len(extra), -1)])
+        return with_vendor(features, self.scorer.extra, extra)
 
     def verdict(
         self, batch: pa.RecordBatch, features: NDArray[np.float64], matrix: NDArray[np.float64]
@@ -64,30 +62,37 @@ class Judge:
         amount = batch.column("amount").to_numpy(zero_copy_only=False)
         return score, self.policy.decide(columns, score, amount, batch.column("currency"))
 
-    def judge(
-        self, batch: pa.RecordBatch, features: NDArray[np.float64], extra: list[dict[str, float]], *, degraded: bool
-    ) -> Scored:
-        """Score and decide.
+    def opinion(
+        self, batch: pa.RecordBatch, features: NDArray[np.float64], extra: list[dict[str, float]]
+    ) -> Opinion:  # fmt: skip
+        """Score n transactions and ask the policy.
 
         Args:
-            batch: n transactions, columns as the fields of Transaction.
+            batch: Columns as the fields of Transaction.
             features: float64[n, features] in catalogue order.
             extra: Vendor features of each transaction.
-            degraded: Whether the features were computed without state.
         """
         matrix = self.matrix(features, extra)
         score, verdict = self.verdict(batch, features, matrix)
-        flagged = np.flatnonzero(verdict.action)
-        because = dict(zip(flagged.tolist(), reasons(self.scorer, matrix[flagged]), strict=True))
+        return Opinion(score, verdict, matrix)
+
+    def decisions(
+        self, batch: pa.RecordBatch, opinion: Opinion, rows: NDArray[np.intp], *, degraded: bool
+    ) -> list[Decision]:  # fmt: skip
+        """The decisions on some rows of a batch, with reasons for the flagged ones.
+
+        Args:
+            batch: The transactions.
+            opinion: On all of them.
+            rows: Which to decide on.
+            degraded: Whether the features were computed without state.
+        """
+        verdict = opinion.verdict
+        flagged = rows[verdict.action[rows] > 0]
+        because = dict(zip(flagged.tolist(), reasons(self.scorer, opinion.matrix[flagged]), strict=True))
         about = self.about
-        rows = zip(
-            *(batch.column(name).to_pylist() for name in _COPIED),
-            verdict.action.tolist(),
-            score.tolist(),
-            verdict.expected_loss.tolist(),
-            strict=True,
-        )
-        decisions = [
+        part = batch if len(rows) == len(batch) else batch.take(pa.array(rows))
+        decided = [
             Decision(
                 transaction_id=transaction_id,
                 account_id=account_id,
@@ -102,13 +107,28 @@ class Judge:
                 degraded=degraded,
                 **about,
             )
-            for i, (transaction_id, account_id, event_time, amount, currency, action, probability, loss) in enumerate(
-                rows
+            for i, transaction_id, account_id, event_time, amount, currency, action, probability, loss in zip(
+                rows.tolist(),
+                *(part.column(name).to_pylist() for name in _COPIED),
+                verdict.action[rows].tolist(),
+                opinion.score[rows].tolist(),
+                verdict.expected_loss[rows].tolist(),
+                strict=True,
             )
         ]
-        for i in flagged.tolist():
-            decisions[i] = _naming(decisions[i], batch, i)
-        return Scored(score, decisions, [_alert(decisions[i], batch, i) for i in flagged.tolist()], verdict.shadow)
+        for place in np.flatnonzero(verdict.action[rows]).tolist():
+            decided[place] = _naming(decided[place], part, place)
+        return decided
+
+
+def with_vendor(
+    features: NDArray[np.float64], names: Sequence[str], extra: list[dict[str, float]]
+) -> NDArray[np.float64]:
+    """The features, float64[n, features], and some vendor features behind them; NaN where one did not come along."""
+    if not names:
+        return features
+    vendor = [[values.get(name, np.nan) for name in names] for values in extra]
+    return np.column_stack([features, np.array(vendor, np.float64).reshape(len(extra), -1)])
 
 
 def _naming(decision: Decision, batch: pa.RecordBatch, row: int) -> Decision:
@@ -117,7 +137,8 @@ def _naming(decision: Decision, batch: pa.RecordBatch, row: int) -> Decision:
     return msgspec.structs.replace(decision, **{name: value for name, value in of.items() if value is not None})
 
 
-def _alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:
+def alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:
+    """The alert of a flagged decision on a row of a batch."""
     of = {name: batch.column(name)[row].as_py() for name in _NAMED}
     return Alert(
         alert_id=f"alert-{decision.transaction_id}",

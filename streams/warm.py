@@ -8,11 +8,11 @@ from features.activity import activity_of
 from features.columns import from_batch
 from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
 from streams.decode import SCHEMA
-from streams.scoring import Judge
+from streams.panel import Panel, Scored
 
 
-def warm_up(judge: Judge) -> None:
-    """Take one made-up transaction through kernels, model and policy, and forget it."""
+def warm_up(panel: Panel) -> Scored:
+    """Take one made-up transaction through kernels, models and policy, and forget it; what the models made of it."""
     row = {
         "transaction_id": "t", "account_id": "a", "amount": 1, "currency": "EUR", "event_time": 1, "merchant_id": "m",
         "device_id": "d", "ip_address": "::1",
@@ -24,4 +24,4 @@ def warm_up(judge: Judge) -> None:
     activity, _, kinds = activity_of(columns, np.full(1, PAYMENT, np.int8))
     blobs = advance_entities([None] * len(kinds), kinds, activity)
     query_entities(blobs, kinds.reshape(1, -1), columns.time, advanced.features)
-    judge.judge(batch, np.zeros((1, len(NAMES))), [{}], degraded=False)
+    return panel.judge(batch, np.zeros((1, len(NAMES))), [{}], degraded=False)

@@ -15,6 +15,9 @@ MODELS = "models"
 POLICY = "policy"
 """Keys of the topic."""
 
+POLICY_FILE = "policy.yaml"
+"""Under which name a policy record holds the policy itself."""
+
 
 class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
     """A version of the registry, and what proves that a folder is that version.
@@ -75,7 +78,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Name and version.
-        files: Content by file name: the policy's YAML under `policy.yaml`, and the files that its lists name.
+        files: Content by file name: the policy itself under POLICY_FILE, and the files that its lists name.
         at: When this was decided, milliseconds UTC.
         approver: Who decided.
         reason: Why.

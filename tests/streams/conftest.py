@@ -11,6 +11,7 @@ from features.store import RedisStore
 from stack.local import LocalStack
 from stack.topics import apply
 from streams.bootstrap import load_judge
+from streams.panel import Fixed, Panel
 from streams.pipeline import Pipeline
 from streams.publish import Publisher
 from streams.scoring import Judge
@@ -58,7 +59,7 @@ def pipeline(judge: Judge) -> Iterator[MakePipeline]:
         return Pipeline(
             store=stores[-1],
             publisher=publishers[prefix],
-            judge=judge,
+            judges=Fixed(Panel(judge)),
             partitions=settings.topics.partitions,
             prefix=settings.redis.prefix,
             cache_accounts=settings.worker.cache_accounts,

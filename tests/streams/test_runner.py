@@ -221,6 +221,7 @@ from pathlib import Path
 from features.store import RedisStore
 from streams.bootstrap import load_judge
 from streams.metrics import Metrics
+from streams.panel import Fixed, Panel
 from streams.pipeline import Pipeline
 from streams.publish import Publisher
 from streams.runner import Batch, Runner
@@ -237,7 +238,8 @@ class Hanging(RedisStore):
 async def main():
     pipeline = Pipeline(
         store=Hanging(settings.redis), publisher=Publisher(settings.kafka, settings.topics.prefix),
-        judge=load_judge(Path(settings.worker.model), Path(settings.worker.policy)), partitions={partitions},
+        judges=Fixed(Panel(load_judge(Path(settings.worker.model), Path(settings.worker.policy)))),
+        partitions={partitions},
         prefix=settings.redis.prefix, cache_accounts=10, max_future_ms=1,
     )
     runner = Runner(pipeline, Metrics(), SystemClock(), stuck_after_s=2)
