@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from cli.context import settings_of
+from cli.context import limits_of, settings_of
 from cli.progress import bars, shown, total_rows
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def backfill(
     stream_from: Start = typer.Option(
         Start.beginning, "--stream-from", help="with --load: where workers begin to read the topics"
     ),
+    policy: Path | None = typer.Option(
+        None, "--policy", metavar="FILE", help="whose limits features compare with (default: the one in force)"
+    ),
     reject: Path | None = typer.Option(
         None, "--reject", metavar="FILE", help="rows that do not fit [default: NAME.rejects.csv]"
     ),
@@ -70,7 +73,7 @@ def backfill(
     settings = settings_of(ctx) if load else None
     if settings:
         refuse_beside_workers(settings)
-    known, state = load_mapping(mapping), Backfill()
+    known, state = load_mapping(mapping), Backfill(limits_of(ctx, policy))
     with (
         tempfile.TemporaryDirectory(prefix="vedette-backfill-", dir=scratch) as room,
         RejectFile(reject or Path(f"{files[0].stem}.rejects.csv")) as rejected,

@@ -4,10 +4,14 @@ import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from vedette import Settings, load_settings
+
+if TYPE_CHECKING:
+    from features.limits import Allowance
 
 DEFAULT_FILE = Path("vedette.toml")
 
@@ -31,3 +35,10 @@ def settings_of(ctx: typer.Context) -> Settings:
     """The settings in force for a command."""
     context: Context = ctx.find_object(Context) or Context(settings_file="", debug=False)
     return context.settings
+
+
+def limits_of(ctx: typer.Context, policy: Path | None) -> "tuple[Allowance, ...]":
+    """The limits of a policy file, else of the policy in force, for the features that compare with them."""
+    from streams.policy import load_policy
+
+    return load_policy(policy or Path(settings_of(ctx).worker.policy)).limits

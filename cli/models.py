@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.context import limits_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -31,6 +33,7 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
+    ctx: typer.Context,
     file: Path | None = typer.Argument(None, help="file of past transactions with labels, sorted by time"),
     mapping: str = typer.Option("", "--mapping", metavar="NAME", help="how the file's columns are to be read"),
     simulate: bool = typer.Option(False, "--simulate", help="learn from simulated transactions instead of a file"),
@@ -41,6 +44,9 @@ def train(
     since: str = typer.Option("", "--from", metavar="TIME", help="leave out what is before"),
     until: str = typer.Option("", "--to", metavar="TIME", help="leave out what is from then on"),
     contact_cost: int = typer.Option(500, "--contact-cost", min=0, help="minor units that a false alarm costs"),
+    policy: Path | None = typer.Option(
+        None, "--policy", metavar="FILE", help="whose limits features compare with (default: the one in force)"
+    ),
     threads: int = typer.Option(1, "--threads", min=1, help="training threads; 1 gives the same bytes on every run"),
     customers: int = typer.Option(5_000, "--customers", min=1, help="simulated customers"),
     days: int = typer.Option(90, "--days", min=1, help="simulated days"),
@@ -51,7 +57,7 @@ def train(
     import msgspec
     from rich.console import Console
 
-    from features.backfill import backfill
+    from features.backfill import Backfill, backfill
     from features.catalogue import NAMES
     from models.evaluate import evaluate, mean
     from models.folder import save
@@ -68,7 +74,7 @@ def train(
     config = TrainingConfig(seed=seed, contact_cost=contact_cost, threads=threads)
     batches = _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until, rejects)
     chosen = PUBLISHED if features is FeatureSet.published else NAMES
-    frame = collect(_counted(backfill(batches), notes), chosen)
+    frame = collect(_counted(backfill(batches, Backfill(limits_of(ctx, policy))), notes), chosen)
     for reason, rows in rejects.most_common():
         notes.print(f"{rows:,} rows left out: {reason}", style="yellow", markup=False, highlight=False)
     with notes.status("training") as status:

@@ -1,14 +1,17 @@
-"""An account's state as one compact blob, version 1.
+"""An account's state as one compact blob, version 2.
 
 byte 0      version
 bytes 1-2   number of rows, little-endian
-varints     tiles, payments ever, sum ever, frauds before the horizon,
-            place: 0, or its time + 1, then latitude and longitude in millionths of a degree, zigzag
+varints     tiles, payments ever, sum ever, frauds before the horizon
+8 bytes     typical amount (see features.kernel_account), a float
+varints     place: 0, or its time + 1, then latitude and longitude in millionths of a degree, zigzag
 varint      time of the first row; every row then starts with its distance in time to the one before
 tile        count, sum, max, frauds as varints, then the squares (see features.rows) as 8 bytes
 event       amount, transaction hash (3 bytes), flags (which identifiers differ from the event before, fraud,
             label without event), then per differing identifier an index into the dictionary of this blob:
             0 missing, a known entry, or the next free index followed by the entry's 4 bytes
+
+Version 1 had no typical amount; the mean of all payments ever takes its place when such a blob is read.
 """
 
 import numba
@@ -25,18 +28,21 @@ from features.rows import (
     MERCHANT,
     MOST,
     PAYEE,
+    PAYMENT_COLUMNS,
     SUM,
     TIME,
     TX,
 )
 from features.varint import LONGEST, get, get_fixed, put, put_fixed, unzigzag, zigzag
 
-VERSION = 1
+VERSION = 2
 TX_BYTES = 3
 TX_MASK = (1 << (8 * TX_BYTES)) - 1
 
-TILES, LIFE_COUNT, LIFE_SUM, FRAUDS_BEFORE, PLACE_TIME, LAT, LON = range(7)
-STATE_COLUMNS = 7
+TILES, LIFE_COUNT, LIFE_SUM, FRAUDS_BEFORE, TYPICAL, PLACE_TIME, LAT, LON = range(8)
+STATE_COLUMNS = 8
+"""All are integers but TYPICAL, which holds the bits of a float64."""
+
 NO_PLACE = -1
 
 _IDENTIFIERS = PAYEE - MERCHANT + 1
@@ -45,7 +51,7 @@ _FLAG_GHOST = 1 << (_IDENTIFIERS + 1)
 _ROW_BYTES = 2 * LONGEST + TX_BYTES + 1 + _IDENTIFIERS * 7
 _TILE_BYTES = 5 * LONGEST + 8
 ROW_BOUND = max(_ROW_BYTES, _TILE_BYTES)
-STATE_BOUND = HEADER + (STATE_COLUMNS + 1) * LONGEST
+STATE_BOUND = HEADER + 8 + (STATE_COLUMNS + 1) * LONGEST
 
 TABLE = 8192
 """Slots of the hash table that finds dictionary entries and distinct values: more than the identifiers of a state."""
@@ -93,12 +99,18 @@ def decode_account(
     state[PLACE_TIME] = NO_PLACE
     if end == start:
         return 0
-    if end - start < HEADER or buffer[start] != VERSION:
+    if end - start < HEADER or not 1 <= buffer[start] <= VERSION:
         return -1
     n = np.int64(buffer[start + 1]) | np.int64(buffer[start + 2]) << 8
     at = start + HEADER
     for k in range(FRAUDS_BEFORE + 1):
         state[k], at = get(buffer, at, end)
+    bits = floats.view(np.int64)
+    if buffer[start] > 1:
+        state[TYPICAL], at = get_fixed(buffer, at, end, 8)
+    elif state[LIFE_COUNT]:
+        floats[0] = state[LIFE_SUM] / state[LIFE_COUNT]
+        state[TYPICAL] = bits[0]
     place_time, at = get(buffer, at, end)
     if place_time:
         state[PLACE_TIME] = place_time - 1
@@ -109,7 +121,6 @@ def decode_account(
     tiles = state[TILES]
     if n > MOST or tiles > n or n - tiles >= EXACT + FOLD:
         return -1
-    bits = floats.view(np.int64)
     entries = np.empty(_IDENTIFIERS * n + 1, np.int64)
     entries[0] = 0
     known = 1
@@ -117,24 +128,24 @@ def decode_account(
     for r in range(n):
         delta, at = get(buffer, at, end)
         time += delta
-        row = rows[r]
-        row[:] = 0
-        row[TIME] = time
+        for c in range(PAYMENT_COLUMNS):
+            rows[r, c] = 0
+        rows[r, TIME] = time
         if r < tiles:
-            row[COUNT], at = get(buffer, at, end)
-            row[SUM], at = get(buffer, at, end)
-            row[MAX], at = get(buffer, at, end)
-            row[FRAUD], at = get(buffer, at, end)
+            rows[r, COUNT], at = get(buffer, at, end)
+            rows[r, SUM], at = get(buffer, at, end)
+            rows[r, MAX], at = get(buffer, at, end)
+            rows[r, FRAUD], at = get(buffer, at, end)
             bits[0], at = get_fixed(buffer, at, end, 8)
             squares[r] = floats[0]
         else:
             amount, at = get(buffer, at, end)
-            row[SUM] = amount
-            row[MAX] = amount
-            row[TX], at = get_fixed(buffer, at, end, TX_BYTES)
+            rows[r, SUM] = amount
+            rows[r, MAX] = amount
+            rows[r, TX], at = get_fixed(buffer, at, end, TX_BYTES)
             flags, at = get(buffer, at, end)
-            row[FRAUD] = 1 if flags & _FLAG_FRAUD else 0
-            row[COUNT] = 0 if flags & _FLAG_GHOST else 1
+            rows[r, FRAUD] = 1 if flags & _FLAG_FRAUD else 0
+            rows[r, COUNT] = 0 if flags & _FLAG_GHOST else 1
             squares[r] = 0.0
             for k in range(_IDENTIFIERS):
                 if flags & (1 << k):
@@ -144,9 +155,9 @@ def decode_account(
                     if index == known:
                         entries[known], at = get_fixed(buffer, at, end, 4)
                         known += 1
-                    row[MERCHANT + k] = entries[index]
+                    rows[r, MERCHANT + k] = entries[index]
                 elif r > tiles:
-                    row[MERCHANT + k] = rows[r - 1, MERCHANT + k]
+                    rows[r, MERCHANT + k] = rows[r - 1, MERCHANT + k]
         if at < 0:
             return -1
     return n if at == end else -1
@@ -174,6 +185,7 @@ def encode_account(
     at += HEADER
     for k in range(FRAUDS_BEFORE + 1):
         at = put(buffer, at, state[k])
+    at = put_fixed(buffer, at, state[TYPICAL], 8)
     at = put(buffer, at, state[PLACE_TIME] + 1)
     if state[PLACE_TIME] != NO_PLACE:
         at = put(buffer, at, zigzag(state[LAT]))

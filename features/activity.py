@@ -6,10 +6,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.account_codec import TX_MASK
-from features.catalogue import ENTITIES
+from features.catalogue import ENTITIES, NAMES
 from features.columns import Columns
+from features.kernel_entity import UNUSUAL_STEPS
+
+PAYMENT = -1
+"""In a `label` array: not a label but a payment."""
 
 _MERCHANT = list(ENTITIES).index("merchant")
+_TO_TYPICAL = [NAMES.index("amount_to_typical"), NAMES.index("largest_to_typical_14d")]
 
 
 @dataclass(frozen=True)
@@ -21,22 +26,44 @@ class Activity:
     time: NDArray[np.int64]
     tx: NDArray[np.int64]
     account: NDArray[np.int64]
+    amount: NDArray[np.int64]
+    unusual: NDArray[np.uint8]
     label: NDArray[np.int8]
 
 
-def activity_of(columns: Columns, label: NDArray[np.int8]) -> tuple[Activity, NDArray[np.intp], NDArray[np.intp]]:
-    """The activity in a batch, and of each record its row in the batch and its kind of entity.
+@dataclass(frozen=True)
+class Records:
+    """The activity in a batch, and where it is from."""
 
-    Args:
-        columns: Payments, or labels as label_columns has them.
-        label: int8[len(columns)], PAYMENT or the label.
-    """
+    activity: Activity
+    row: NDArray[np.intp]
+    """Of the batch."""
+    kind: NDArray[np.intp]
+    """Of the entity, in the order of ENTITIES."""
+
+
+def of_payments(columns: Columns, features: NDArray[np.float64]) -> Records:
+    """The activity in payments, with their features, float64[n, features]; those of accounts must be filled."""
+    to_typical = features[:, _TO_TYPICAL].max(axis=1)
+    steps = np.rint(np.where(np.isnan(to_typical), 1.0, to_typical) * UNUSUAL_STEPS)
+    return _records(columns, np.clip(steps, 0, 255).astype(np.uint8), np.full(len(columns), PAYMENT, np.int8))
+
+
+def of_labels(columns: Columns, fraud: NDArray[np.int8]) -> Records:
+    """The activity in labels, columns as label_columns has them."""
+    return _records(columns, np.zeros(len(columns), np.uint8), fraud)
+
+
+def _records(columns: Columns, unusual: NDArray[np.uint8], label: NDArray[np.int8]) -> Records:
     row, kind = np.nonzero(columns.entities)
-    records = Activity(
+    merchant = kind == _MERCHANT
+    activity = Activity(
         entity=columns.entities[row, kind],
         time=columns.time[row],
         tx=columns.tx[row] & TX_MASK,
-        account=np.where(kind == _MERCHANT, 0, columns.account[row]),
+        account=np.where(merchant, 0, columns.account[row]),
+        amount=np.where(merchant, columns.amount[row], 0),
+        unusual=np.where(merchant, unusual[row], np.uint8(0)),
         label=label[row],
     )
-    return records, row, kind
+    return Records(activity, row, kind)

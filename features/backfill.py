@@ -1,17 +1,18 @@
 """Features of the past, by the same kernels as online: transactions in order of event time go in, features come out."""
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.activity import activity_of
+from features.activity import of_labels, of_payments
 from features.catalogue import LABEL_DELAY, NAMES
 from features.columns import Columns, from_batch
-from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities, slots
+from features.engine import advance_accounts, advance_entities, query_entities, slots
+from features.limits import Allowance, fill_limits
 from vedette.clock import DAY
 from vedette.errors import InputError
 
@@ -29,6 +30,8 @@ class Backfill:
     that delay on, one that comes later from the moment it comes.
     """
 
+    limits: Sequence[Allowance] = ()
+    """Those of the policy, for the features that compare with them."""
     accounts: dict[str, bytes] = field(default_factory=dict)
     entities: dict[int, bytes] = field(default_factory=dict)
     _newest: int = 0
@@ -56,6 +59,7 @@ class Backfill:
             part = slice(start, end)
             out[part] = self._step(columns.rows(part), account_ids[part], frauds[part], known_at[part])
             start = end
+        fill_limits(out, batch, self.limits)
         return out
 
     def _check_order(self, time: NDArray[np.int64]) -> None:
@@ -81,13 +85,13 @@ class Backfill:
         advanced = advance_accounts([self.accounts.get(key) for key in keys], slot, columns)
         self.accounts.update(zip(keys, advanced.blobs, strict=True))
 
-        activity, row, kind = activity_of(columns, np.full(len(columns), PAYMENT, np.int8))
-        entities, entity_slot = slots(activity.entity.tolist())
+        records = of_payments(columns, advanced.features)
+        entities, entity_slot = slots(records.activity.entity.tolist())
         states = [self.entities.get(entity) for entity in entities]
         seen = np.full(columns.entities.shape, -1, np.int64)
-        seen[row, kind] = entity_slot
-        query_entities(states, seen, columns.time, advanced.features)
-        self.entities.update(zip(entities, advance_entities(states, entity_slot, activity), strict=True))
+        seen[records.row, records.kind] = entity_slot
+        query_entities(states, seen, columns, advanced.features)
+        self.entities.update(zip(entities, advance_entities(states, entity_slot, records.activity), strict=True))
 
         for i in np.flatnonzero(frauds):
             label = (int(columns.time[i]), account_ids[i], int(columns.tx[i]), columns.entities[i].tolist())
@@ -102,7 +106,7 @@ class Backfill:
         slot = np.zeros(1, np.int64)
         label = label_columns(np.array([time]), np.array([tx]), np.array([of], np.uint64))
         self.accounts[account] = advance_accounts([self.accounts.get(account)], slot, label, fraud).blobs[0]
-        activity, _, _ = activity_of(label, fraud)
+        activity = of_labels(label, fraud).activity
         entities, slot = slots(activity.entity.tolist())
         new = advance_entities([self.entities.get(entity) for entity in entities], slot, activity)
         self.entities.update(zip(entities, new, strict=True))

@@ -24,8 +24,7 @@ ACCOUNT_WINDOWS: dict[str, int] = {
     "7d": 7 * DAY,
     "30d": 30 * DAY,
 }
-MERCHANT_WINDOWS: dict[str, int] = {"1d": DAY, "3d": 3 * DAY, "7d": 7 * DAY, "14d": 14 * DAY, "30d": 30 * DAY}
-DEVICE_WINDOWS: dict[str, int] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
+ENTITY_WINDOWS: dict[str, int] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 
 ENTITIES: dict[str, str] = {"merchant": "merchant_id", "device": "device_id", "ip": "ip_address"}
 """What has features across accounts, and the field of Transaction that names it."""
@@ -37,6 +36,7 @@ _SPOKEN = {
     "6h": "the last 6 hours",
     "1d": "the last day",
     "7d": "the last 7 days",
+    "14d": "the last 14 days",
     "30d": "the last 30 days",
 }
 
@@ -117,69 +117,57 @@ def _distinct(what: str, source: str, window: str) -> Feature:
     )
 
 
-def _entity(what: str, windows: dict[str, int]) -> tuple[Feature, ...]:
+def _entity(what: str) -> tuple[Feature, ...]:
     source = ENTITIES[what]
-    spoken = {"merchant": "at the merchant", "device": "from the device", "ip": "from the IP address"}[what]
+    place = {"merchant": "at the merchant", "device": "from the device", "ip": "from the IP address"}[what]
+    sensitivity: Sensitivity = {"merchant": "none", "device": "behaviour", "ip": "location"}[what]  # type: ignore[assignment]
 
-    def feature(name: str, meaning: str, unit: str, reason: str, window: str = "", **more: str) -> Feature:
+    def feature(
+        name: str, meaning: str, unit: str, sources: str, reason: str, window: str = "30d", missing: str = ""
+    ) -> Feature:
         return Feature(
             name=f"{what}_{name}",
-            meaning=meaning,
+            meaning=meaning.format(place=place, span=f"over (t - 7d - {window}, t - 7d]"),
             unit=unit,
             window=window,
-            sources=(source, "event_time", *more.pop("also", "").split()),
-            sensitivity="none" if what == "merchant" else "location" if what == "ip" else "behaviour",
-            reason=reason,
-            missing=more.pop("missing", f"NaN without {source}"),
+            sources=(source, "event_time", *sources.split()),
+            sensitivity=sensitivity,
+            reason=reason.format(place=place, window=window),
+            missing=f"NaN without {source}{missing}",
         )
 
     features: list[Feature] = []
-    for window in windows:
-        span = f"over (t - 7d - {window}, t - 7d]"
+    for window in ENTITY_WINDOWS:
         features += [
-            feature(
-                f"count_{window}",
-                f"payments {spoken} {span}",
-                "payments",
-                f"{{value:.0f}} payments {spoken} in {window} a week ago",
-                window,
-            ),
-            feature(
-                f"fraud_rate_{window}",
-                f"share of confirmed frauds among the payments {spoken} {span}; 0 if there were none",
-                "share",
-                f"{{value:.0%}} of the payments {spoken} in {window} a week ago were fraud",
-                window,
-                also="labels",
-            ),
-        ]
-    longest = list(windows)[-1]
-    span = f"over (t - 7d - {longest}, t - 7d]"
-    if what == "merchant":
-        features += [
-            feature(
-                f"days_since_{which}fraud",
-                f"time since the {words} confirmed fraud {spoken} {span}",
-                "days",
-                f"{words} confirmed fraud {spoken} {{value:.0f}} days ago",
-                longest,
-                also="labels",
-                missing=f"NaN without {source} or without such a fraud",
-            )
-            for which, words in (("", "latest"), ("first_", "earliest"))
-        ]
-    else:
-        features.append(
-            feature(
-                f"accounts_{longest}",
-                f"number of different accounts that paid {spoken} {span}",
-                "accounts",
-                f"{{value:.0f}} accounts paid {spoken} in {longest} a week ago",
-                longest,
-                also="account_id",
-            )
-        )
-    return tuple(features)
+            feature("count_" + window, "payments {place} {span}", "payments", "",
+                    "{{value:.0f}} payments {place} in {window} a week ago", window),
+            feature("fraud_rate_" + window,
+                    "share of confirmed frauds among the payments {place} {span}; 0 if there were none",
+                    "share", "labels",
+                    "{{value:.0%}} of the payments {place} in {window} a week ago were fraud", window),
+        ]  # fmt: skip
+    if what != "merchant":
+        return (
+            *features,
+            feature("accounts_30d", "number of different accounts that paid {place} {span}", "accounts", "account_id",
+                    "{{value:.0f}} accounts paid {place} in {window} a week ago"),
+        )  # fmt: skip
+    return (
+        *features,
+        feature("fraud_run", "confirmed frauds {place} {span} since its last other payment", "payments", "labels",
+                "{{value:.0f}} frauds in a row {place}"),
+        feature("fraud_run_days", "UTC midnights since the oldest of fraud_run", "days", "labels",
+                "for {{value:.0f}} days nothing but frauds {place}", missing=" or when fraud_run is 0"),
+        feature("honest_days", "UTC midnights since the last payment {place} {span} that is no confirmed fraud", "days",
+                "labels", "last honest payment {place} {{value:.0f}} days ago", missing=" or without such a payment"),
+        feature("run_unusual",
+                "of the frauds of fraud_run the smallest larger one of amount_to_typical and largest_to_typical_14d as "
+                "they were then, 1 if missing; in sixteenths, at most 15.94", "ratio", "account_id amount labels",
+                "frauds {place} of at least {{value:.1f}} times their accounts' typical amounts",
+                missing=" or when fraud_run is 0"),
+        feature("run_amount", "smallest amount of the frauds of fraud_run", "major units", "amount currency labels",
+                "frauds {place} of at least {{value:,.2f}}", missing=" or when fraud_run is 0"),
+    )  # fmt: skip
 
 
 def _one(name: str, meaning: str, unit: str, sources: str, reason: str, **more: str) -> Feature:
@@ -228,6 +216,28 @@ CATALOGUE: tuple[Feature, ...] = (
         "larger than {value:.0%} of the account's payments in 30 days",
         window="30d",
         missing="NaN without earlier payments",
+    ),
+    _one("account_typical",
+         "running mean of the account's amounts before this one, each counted as at most 3 times the mean so far "
+         "(the first 3 in full), over the last 200 or so",
+         "major units", "account_id amount", "the account's typical amount is {value:,.2f}",
+         missing="NaN without an earlier payment or when it is 0"),
+    _one("amount_to_typical", "amount divided by account_typical", "ratio", "account_id amount",
+         "amount {value:.1f} times the account's typical", missing="as account_typical"),
+    _one("largest_to_typical_14d",
+         "largest of the account's earlier amounts over (t - 14d, t] divided by account_typical; 0 if there is none",
+         "ratio", "account_id amount event_time", "{value:.1f} times the account's typical amount in the last 14 days",
+         window="14d", missing="as account_typical"),
+    *(
+        _one(
+            f"unusual_count_{window}",
+            f"earlier payments of the account over (t - {window}, t] of more than 3 times account_typical",
+            "payments",
+            "account_id amount event_time",
+            f"{{value:.0f}} unusually large payments in {_SPOKEN[window]}",
+            window=window,
+        )
+        for window in ("7d", "14d")
     ),
     _one(
         "seconds_since_last",
@@ -303,6 +313,17 @@ CATALOGUE: tuple[Feature, ...] = (
          "{value:,.2f} spent today"),
     _one("month_total", "sum of the account's amounts in this UTC month", "major units",
          "account_id amount event_time", "{value:,.2f} spent this month"),
+    *(
+        _one(
+            f"{period}_to_limit",
+            f"{period}_total divided by the lowest {word} limit of the policy that concerns the account",
+            "ratio",
+            "account_id account_type currency amount event_time",
+            f"{{value:.0%}} of the {word} limit",
+            missing="NaN without such a limit",
+        )
+        for period, word in (("day", "daily"), ("month", "monthly"))
+    ),
     _one("amount_to_balance", "amount divided by the balance before the payment", "ratio", "amount balance",
          "{value:.0%} of the balance", missing="NaN without balance or when it is not positive"),
     _one("drain_1d", "last day's amounts divided by the balance the account had before them", "ratio",
@@ -316,9 +337,7 @@ CATALOGUE: tuple[Feature, ...] = (
          "account_id amount", "mean of {value:,.2f} since the account was first seen"),
     _one("account_frauds", "confirmed frauds on the account up to t - 7d", "payments", "account_id labels",
          "{value:.0f} confirmed frauds on the account"),
-    *_entity("merchant", MERCHANT_WINDOWS),
-    *_entity("device", DEVICE_WINDOWS),
-    *_entity("ip", DEVICE_WINDOWS),
+    *(feature for what in ENTITIES for feature in _entity(what)),
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)

@@ -55,13 +55,7 @@ def from_batch(batch: pa.RecordBatch) -> Columns:
     Raises:
         KeyError: One of the five required columns is absent.
     """
-    absent = pa.nulls(len(batch))
-
-    def column(name: str) -> pa.Array:
-        index = batch.schema.get_field_index(name)
-        return batch.column(index) if index >= 0 else absent
-
-    hashes = {name: hash_strings(column(name)) for name in (*_IDENTIFIERS, "ip_address")}
+    hashes = {name: hash_strings(column(batch, name)) for name in (*_IDENTIFIERS, "ip_address")}
     return Columns(
         time=_integers(batch.column("event_time")),
         amount=_integers(batch.column("amount")),
@@ -70,11 +64,17 @@ def from_batch(batch: pa.RecordBatch) -> Columns:
         identifiers=np.column_stack([narrow(hashes[name]) for name in _IDENTIFIERS]),
         entities=np.column_stack([entity_hash(name, hashes[name]) for name in ENTITIES.values()]),
         account=account_hash(batch.column("account_id")),
-        lat=_millionths(column("lat")),
-        lon=_millionths(column("lon")),
-        balance=_integers(column("balance")),
-        opened_at=_integers(column("account_opened_at")),
+        lat=_millionths(column(batch, "lat")),
+        lon=_millionths(column(batch, "lon")),
+        balance=_integers(column(batch, "balance")),
+        opened_at=_integers(column(batch, "account_opened_at")),
     )
+
+
+def column(batch: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of a batch, nulls where the batch does not have it."""
+    index = batch.schema.get_field_index(name)
+    return batch.column(index) if index >= 0 else pa.nulls(len(batch), pa.string())
 
 
 def entity_hash(field: str, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:

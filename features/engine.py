@@ -9,15 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features import kernel_account, kernel_entity
-from features.activity import Activity
+from features.activity import PAYMENT, Activity
 from features.catalogue import NAMES
 from features.columns import Columns
 from vedette.errors import StateError
 
 _Key = TypeVar("_Key", bound=Hashable)
-
-PAYMENT = -1
-"""In a `label` array: not a label but a payment."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,15 @@ def advance_entities(blobs: Sequence[bytes | None], slot: NDArray[np.int64], act
     """
     buffer, starts = _pack(blobs)
     new, new_starts, broken = kernel_entity.advance_entities(
-        buffer, starts, slot, activity.time, activity.tx, activity.account, activity.label
+        buffer,
+        starts,
+        slot,
+        activity.time,
+        activity.tx,
+        activity.account,
+        activity.amount,
+        activity.unusual,
+        activity.label,
     )
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
@@ -100,21 +105,21 @@ def advance_entities(blobs: Sequence[bytes | None], slot: NDArray[np.int64], act
 
 
 def query_entities(
-    blobs: Sequence[bytes | None], slot: NDArray[np.int64], time: NDArray[np.int64], features: NDArray[np.float64]
+    blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, features: NDArray[np.float64]
 ) -> None:
     """Fill the entities' columns of features, float64[n, features], in place.
 
     Args:
         blobs: The state of each entity; None or empty for a new one.
         slot: int64[n, 3], merchant, device and address of each payment, -1 for none.
-        time: int64[n].
+        columns: The payments, n rows.
         features: What to fill.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    broken = kernel_entity.query_entities(buffer, starts, slot, time, features)
+    broken = kernel_entity.query_entities(buffer, starts, slot, columns.time, columns.scale, features)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
 

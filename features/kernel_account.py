@@ -1,7 +1,9 @@
 """The account kernel: the one place where account features are computed, online and offline.
 
 An event sees what its account did up to its own time and had arrived before it, itself included. An event that
-arrives late therefore never sees the future, and how events are cut into batches changes no bit.
+arrives late therefore never sees the future, and how events are cut into batches changes no bit. Only the account's
+typical amount, a running mean in which no amount counts for more than UNUSUAL times what is typical so far, is taken as
+it stands when an event arrives.
 """
 
 import math
@@ -24,6 +26,7 @@ from features.account_codec import (
     TABLE,
     TILES,
     TX_MASK,
+    TYPICAL,
     decode_account,
     encode_account,
     lookup,
@@ -66,6 +69,14 @@ _WINDOWS = np.array(list(ACCOUNT_WINDOWS.values()), np.int64)
 _N_WINDOWS = len(_WINDOWS)
 _MONTH = 30 * DAY
 _WEEK = 7 * DAY
+_FORTNIGHT = 14 * DAY
+
+UNUSUAL = 3.0
+"""An amount is unusual from this many times the account's typical one on, and moves that one by no more than that."""
+_LEARNT = 3
+"""So many first amounts count in full."""
+_MEMORY = 200
+"""The typical amount is a mean over all amounts at first, and then forgets at the pace of a mean over so many."""
 _EARTH_KM = 6371.0088  # mean radius, IUGG
 
 
@@ -83,6 +94,11 @@ _TO_MEAN = _column("amount_to_mean_30d")
 _TO_MAX = _column("amount_to_max_30d")
 _DEVIATION = _column("amount_deviation_30d")
 _RANK = _column("amount_rank_30d")
+_TYPICAL = _column("account_typical")
+_TO_TYPICAL = _column("amount_to_typical")
+_LARGEST_TO_TYPICAL = _column("largest_to_typical_14d")
+_UNUSUAL_7D = _column("unusual_count_7d")
+_UNUSUAL_14D = _column("unusual_count_14d")
 _SINCE_LAST = _column("seconds_since_last")
 _GAP = _column("gap_to_mean_30d")
 _BURST = _column("burst_1h")
@@ -133,6 +149,7 @@ def _history(
     p: int,
     tiles: int,
     state: NDArray[np.int64],
+    typical: float,
     scale: float,
     out: NDArray[np.float64],
     keys: NDArray[np.int64],
@@ -158,29 +175,29 @@ def _history(
     newest_before, oldest_before = t, t
     day_total, month_total, frauds = 0, 0, state[FRAUDS_BEFORE]
     used = np.zeros(PAYEE - MERCHANT + 1, np.int64)
+    largest_lately, unusual_7d, unusual_14d = 0, 0, 0
     merchants, devices, countries, payees, merchants_1d = 0, 0, 0, 0, 0
 
     for r in range(p, head - 1, -1):
-        row = rows[r]
-        age = t - row[TIME]
+        age = t - rows[r, TIME]
         while window < _N_WINDOWS and age >= _WINDOWS[window]:
             _window(out, window, count, total, largest, near_1, near_2, scale)
             window += 1
-        if row[FRAUD] and age >= LABEL_DELAY:
-            frauds += row[FRAUD]
-        n = row[COUNT]
+        if rows[r, FRAUD] and age >= LABEL_DELAY:
+            frauds += rows[r, FRAUD]
+        n = rows[r, COUNT]
         if n == 0:
             continue
-        if row[TIME] >= month_start:
-            month_total = min(LARGEST_SUM, month_total + row[SUM])
-            if row[TIME] >= day_start:
-                day_total = min(LARGEST_SUM, day_total + row[SUM])
+        if rows[r, TIME] >= month_start:
+            month_total = min(LARGEST_SUM, month_total + rows[r, SUM])
+            if rows[r, TIME] >= day_start:
+                day_total = min(LARGEST_SUM, day_total + rows[r, SUM])
         if age >= _MONTH:
             continue
         count += n
-        total = min(LARGEST_SUM, total + row[SUM])
-        largest = max(largest, row[MAX])
-        amount = float(row[SUM])
+        total = min(LARGEST_SUM, total + rows[r, SUM])
+        largest = max(largest, rows[r, MAX])
+        amount = float(rows[r, SUM])
         if r < head + tiles:
             amount /= n
             squared = squares[r]
@@ -190,41 +207,53 @@ def _history(
         near_1 += d * n
         near_2 += d * d * n + squared
         if age < _WEEK:
-            if row[MERCHANT] and lookup(keys, marks, values, generation, row[MERCHANT], r) == r:
+            if rows[r, MERCHANT] and lookup(keys, marks, values, generation, rows[r, MERCHANT], r) == r:
                 merchants += 1
                 if age < DAY:
                     merchants_1d += 1
-            if row[DEVICE] and lookup(keys, marks, values, generation, row[DEVICE] | 1 << 32, r) == r:
+            if rows[r, DEVICE] and lookup(keys, marks, values, generation, rows[r, DEVICE] | 1 << 32, r) == r:
                 devices += 1
-            if row[COUNTRY] and lookup(keys, marks, values, generation, row[COUNTRY] | 2 << 32, r) == r:
+            if rows[r, COUNTRY] and lookup(keys, marks, values, generation, rows[r, COUNTRY] | 2 << 32, r) == r:
                 countries += 1
-            if row[PAYEE] and lookup(keys, marks, values, generation, row[PAYEE] | 3 << 32, r) == r:
+            if rows[r, PAYEE] and lookup(keys, marks, values, generation, rows[r, PAYEE] | 3 << 32, r) == r:
                 payees += 1
         if r == p:
             continue
+        if age < _FORTNIGHT:
+            largest_lately = max(largest_lately, rows[r, MAX])
+            if typical > 0 and amount > UNUSUAL * typical:
+                unusual_14d += n
+                if age < _WEEK:
+                    unusual_7d += n
         if before == 0:
-            newest_before = row[TIME]
+            newest_before = rows[r, TIME]
             last_amount = amount
         d = amount - last_amount
         earlier_1 += d * n
         earlier_2 += d * d * n + squared
-        oldest_before = row[TIME]
+        oldest_before = rows[r, TIME]
         before += n
-        earlier_max = max(earlier_max, row[MAX])
-        if row[SUM] < x * n:
+        earlier_max = max(earlier_max, rows[r, MAX])
+        if rows[r, SUM] < x * n:
             smaller += n
-        apart = abs(row[TIME] % DAY - time_of_day)
+        apart = abs(rows[r, TIME] % DAY - time_of_day)
         if min(apart, DAY - apart) <= HOUR:
             habit += n
-        if (row[TIME] // HOUR) % 168 == hour_of_week:
+        if (rows[r, TIME] // HOUR) % 168 == hour_of_week:
             same_hour += n
         for k in range(PAYEE - MERCHANT + 1):
-            if row[MERCHANT + k] == rows[p, MERCHANT + k]:
+            if rows[r, MERCHANT + k] == rows[p, MERCHANT + k]:
                 used[k] += 1
     while window < _N_WINDOWS:
         _window(out, window, count, total, largest, near_1, near_2, scale)
         window += 1
 
+    if typical > 0:
+        out[_TYPICAL] = typical / scale
+        out[_TO_TYPICAL] = x / typical
+        out[_LARGEST_TO_TYPICAL] = largest_lately / typical
+    out[_UNUSUAL_7D] = unusual_7d
+    out[_UNUSUAL_14D] = unusual_14d
     if before:
         earlier_mean = (total - x) / before
         if earlier_mean > 0:
@@ -353,6 +382,7 @@ def advance_accounts(
     marks = np.zeros(TABLE, np.int32)
     values = np.empty(TABLE, np.int32)
     floats = np.empty(1, np.float64)
+    bits = floats.view(np.int64)
     generation = 0
     for a in range(accounts):
         first, last = base[a], base[a + 1]
@@ -403,7 +433,13 @@ def advance_accounts(
             rows[p, MAX] = amount[i]
             for k in range(PAYEE - MERCHANT + 1):
                 rows[p, MERCHANT + k] = identifiers[i, k]
-        _history(rows, squares, head, tail, p, tiles, state, scale[i], out[i], keys, marks, values, generation)
+        bits[0] = state[TYPICAL]
+        typical = floats[0]
+        _history(rows, squares, head, tail, p, tiles, state, typical, scale[i], out[i], keys, marks, values, generation)
+        if status[i] != DUPLICATE:
+            x, k = float(amount[i]), state[LIFE_COUNT]
+            floats[0] += ((x if k <= _LEARNT else min(x, UNUSUAL * typical)) - typical) / min(k, _MEMORY)
+            state[TYPICAL] = bits[0]
         if balance[i] != MISSING and balance[i] > 0:
             spent = np.rint(out[i, _FIRST_WINDOW + 5 * 4 + 1] * scale[i])  # whole minor units, as it was
             out[i, _DRAIN] = spent / (balance[i] + (spent - amount[i]))

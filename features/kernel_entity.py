@@ -7,10 +7,11 @@ the entity's own partition runs, changes nothing. The blob of an entity, version
     bytes 1-2   number of rows, little-endian
     varint      tiles
     tile        distance in time to the row before, count and frauds as varints
-    event       distance in time x 8 + (another account than the event before) x 4 + fraud x 2 + (label without event),
-                then the transaction hash (3 bytes) and the hash of that other account (3 bytes)
+    event       distance in time x 16 + paid x 8 + (another account than the event before) x 4 + fraud x 2
+                + (label without event), then the transaction hash (3 bytes), the hash of that other account (3 bytes),
+                and where it says paid the amount as a varint and the unusualness (1 byte)
 
-A merchant's events have no account: nearly each would have another one, and nothing asks for it.
+Devices and addresses keep the accounts that paid, merchants what was paid: nothing asks for the rest.
 """
 
 import numba
@@ -18,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.account_codec import TABLE, TX_BYTES, lookup
-from features.catalogue import DEVICE_WINDOWS, ENTITIES, LABEL_DELAY, MERCHANT_WINDOWS, NAMES
+from features.catalogue import ENTITIES, ENTITY_WINDOWS, LABEL_DELAY, NAMES
 from features.rows import (
     ACCOUNT,
+    AMOUNT,
     COUNT,
     ENTITY_COLUMNS,
     EXACT,
@@ -30,6 +32,8 @@ from features.rows import (
     MOST,
     TIME,
     TX,
+    UNUSUAL,
+    claim,
     find,
     layout,
     mark,
@@ -43,24 +47,25 @@ from features.varint import LONGEST, get, get_fixed, put, put_fixed
 from vedette.clock import DAY
 
 VERSION = 1
-REACH = max(MERCHANT_WINDOWS.values())
+REACH = max(ENTITY_WINDOWS.values())
 HORIZON = LABEL_DELAY + REACH + 7 * DAY
 """Rows older than the entity's newest by this are dropped; a reader may lag the entity by the last seven days."""
 
 ACCOUNT_BYTES = 3
 ACCOUNT_MASK = (1 << (8 * ACCOUNT_BYTES)) - 1
 
-# Per kind of entity, in the order of ENTITIES: its windows, shortest first, and where its columns begin. Count and
-# fraud rate alternate, window by window; the others stand behind them.
-_SPANS = (MERCHANT_WINDOWS, DEVICE_WINDOWS, DEVICE_WINDOWS)
-_N_WINDOWS = np.array([len(spans) for spans in _SPANS])
-_WINDOWS = np.zeros((len(_SPANS), max(_N_WINDOWS)), np.int64)
-for _kind, _spans in enumerate(_SPANS):
-    _WINDOWS[_kind, : len(_spans)] = list(_spans.values())
-_FIRST = np.array([NAMES.index(f"{entity}_count_1d") for entity in ENTITIES])
+UNUSUAL_STEPS = 16
+"""Unusualness is kept in sixteenths, in one byte."""
+
+_WINDOWS = np.array(list(ENTITY_WINDOWS.values()))
+_N_WINDOWS = len(_WINDOWS)
+# Where the columns of each kind begin, in the order of ENTITIES, and how many there are. Count and fraud rate
+# alternate, window by window; the others stand behind them.
+_FIRST = np.array([NAMES.index(f"{kind}_count_1d") for kind in ENTITIES])
+_COLUMNS = np.array([len([name for name in NAMES if name.startswith(f"{kind}_")]) for kind in ENTITIES])
 _MERCHANT = list(ENTITIES).index("merchant")
 
-_ROW_BOUND = 3 * LONGEST + TX_BYTES + ACCOUNT_BYTES
+_ROW_BOUND = 3 * LONGEST + TX_BYTES + ACCOUNT_BYTES + 1
 _STATE_BOUND = HEADER + LONGEST
 
 
@@ -79,6 +84,7 @@ def decode_entity(
         return -1, 0
     time, account = np.int64(0), np.int64(0)
     for r in range(first, first + n):
+        amount, unusual = np.int64(0), np.int64(0)
         delta, at = get(buffer, at, end)
         if r < first + tiles:
             rows[r, COUNT], at = get(buffer, at, end)
@@ -90,12 +96,17 @@ def decode_entity(
             rows[r, TX], at = get_fixed(buffer, at, end, TX_BYTES)
             if delta & 4:
                 account, at = get_fixed(buffer, at, end, ACCOUNT_BYTES)
-            delta >>= 3
+            if delta & 8:
+                amount, at = get(buffer, at, end)
+                unusual, at = get_fixed(buffer, at, end, 1)
+            delta >>= 4
         if at < 0:
             return -1, 0
         time += delta
         rows[r, TIME] = time
         rows[r, ACCOUNT] = account
+        rows[r, AMOUNT] = amount
+        rows[r, UNUSUAL] = unusual
     return (int(n), tiles) if at == end else (-1, 0)
 
 
@@ -117,12 +128,16 @@ def encode_entity(rows: NDArray[np.int64], first: int, end: int, tiles: int, buf
             at = put(buffer, at, rows[r, FRAUD])
         else:
             other = rows[r, ACCOUNT] != account
+            paid = (rows[r, AMOUNT] | rows[r, UNUSUAL]) != 0
             flags = (4 if other else 0) | (2 if rows[r, FRAUD] else 0) | (1 if rows[r, COUNT] == 0 else 0)
-            at = put(buffer, at, delta << 3 | flags)
+            at = put(buffer, at, delta << 4 | (8 if paid else 0) | flags)
             at = put_fixed(buffer, at, rows[r, TX], TX_BYTES)
             if other:
                 account = rows[r, ACCOUNT]
                 at = put_fixed(buffer, at, account, ACCOUNT_BYTES)
+            if paid:
+                at = put(buffer, at, rows[r, AMOUNT])
+                at = put_fixed(buffer, at, rows[r, UNUSUAL], 1)
     return at
 
 
@@ -134,6 +149,8 @@ def advance_entities(
     time: NDArray[np.int64],
     tx: NDArray[np.int64],
     account: NDArray[np.int64],
+    amount: NDArray[np.int64],
+    unusual: NDArray[np.uint8],
     label: NDArray[np.int8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
     """Take activity into the states of its entities, in order.
@@ -145,6 +162,8 @@ def advance_entities(
         time: int64[n], event times in milliseconds.
         tx: int64[n], transaction hashes within TX_MASK.
         account: int64[n], account hashes within ACCOUNT_MASK, 0 where they are not kept.
+        amount: int64[n], minor units, 0 where they are not kept.
+        unusual: uint8[n], unusualness in sixteenths, likewise.
         label: int8[n], -1 for a payment, else a label on the payment with this time and hash: 1 fraud, 0 not.
 
     Returns:
@@ -176,12 +195,13 @@ def advance_entities(
         else:
             p = place(rows, head, tail, t)
             known = find(rows, head + tiles, p, t, h)
-            if known >= 0:
-                rows[known, COUNT] = 1
-                rows[known, ACCOUNT] = account[i]
-            else:
+            if known >= 0 and rows[known, COUNT] == 0:
+                p = claim(rows, squares, known, p)
+                _write(rows, p, t, h, account[i], amount[i], unusual[i])
+            elif known < 0:
                 open_gap(rows, squares, p, tail)
-                rows[p, TIME], rows[p, TX], rows[p, COUNT], rows[p, FRAUD], rows[p, ACCOUNT] = t, h, 1, 0, account[i]
+                rows[p, FRAUD] = 0
+                _write(rows, p, t, h, account[i], amount[i], unusual[i])
                 tail += 1
                 if p < head + tiles:
                     head, tiles = settle(rows, squares, head, tiles + 1, p)
@@ -202,11 +222,19 @@ def advance_entities(
 
 
 @numba.njit(cache=True, nogil=True)
+def _write(rows: NDArray[np.int64], p: int, time: int, tx: int, account: int, amount: int, unusual: int) -> None:
+    """Make row p the event, leaving its label."""
+    rows[p, TIME], rows[p, TX], rows[p, COUNT] = time, tx, 1
+    rows[p, ACCOUNT], rows[p, AMOUNT], rows[p, UNUSUAL] = account, amount, unusual
+
+
+@numba.njit(cache=True, nogil=True)
 def query_entities(
     blobs: NDArray[np.uint8],
     starts: NDArray[np.int64],
     slots: NDArray[np.int64],
     time: NDArray[np.int64],
+    scale: NDArray[np.float64],
     out: NDArray[np.float64],
 ) -> int:
     """Fill the entity features of payments, reading states only.
@@ -216,6 +244,7 @@ def query_entities(
         starts: int64[entities + 1], where each begins.
         slots: int64[n, 3], merchant, device and address of each payment; -1 for none, whose features become NaN.
         time: int64[n], event times in milliseconds.
+        scale: float64[n], minor units in a major unit of the payment's currency.
         out: float64[n, features].
 
     Returns:
@@ -224,11 +253,13 @@ def query_entities(
     entities = starts.shape[0] - 1
     base = layout(blobs, starts, np.empty(0, np.int64))
     rows = np.empty((base[entities], ENTITY_COLUMNS), np.int64)
+    singles = np.empty(entities, np.int64)  # where the tiles end
     ends = np.empty(entities, np.int64)
     for e in range(entities):
-        n, _ = decode_entity(blobs, starts[e], starts[e + 1], rows, base[e])
+        n, tiles = decode_entity(blobs, starts[e], starts[e + 1], rows, base[e])
         if n < 0:
             return e
+        singles[e] = base[e] + tiles
         ends[e] = base[e] + n
     keys = np.empty(TABLE, np.int64)
     marks = np.zeros(TABLE, np.int32)
@@ -238,64 +269,93 @@ def query_entities(
         for i in range(slots.shape[0]):
             e = slots[i, kind]
             generation += 1
+            column = _FIRST[kind]
+            out[i, column : column + _COLUMNS[kind]] = np.nan
             if e < 0:
-                _unknown(out, i, kind)
+                continue
+            first, end = base[e], ends[e]
+            while end > first and rows[end - 1, TIME] > time[i] - LABEL_DELAY:
+                end -= 1
+            accounts = _activity(rows, first, end, time[i], out[i], column, keys, marks, values, generation)
+            column += 2 * _N_WINDOWS
+            if kind == _MERCHANT:
+                _run(rows, first, singles[e], end, time[i], scale[i], out[i], column)
             else:
-                _delayed(rows, base[e], ends[e], kind, time[i], out, i, keys, marks, values, generation)
+                out[i, column] = accounts
     return -1
 
 
 @numba.njit(cache=True, nogil=True)
-def _unknown(out: NDArray[np.float64], i: int, kind: int) -> None:
-    """Features of payment i, which names no entity of this kind."""
-    extra = _FIRST[kind] + 2 * _N_WINDOWS[kind]
-    out[i, _FIRST[kind] : extra + (2 if kind == _MERCHANT else 1)] = np.nan
-
-
-@numba.njit(cache=True, nogil=True)
-def _delayed(
+def _activity(
     rows: NDArray[np.int64],
     first: int,
     end: int,
-    kind: int,
     t: int,
     out: NDArray[np.float64],
-    i: int,
+    column: int,
     keys: NDArray[np.int64],
     marks: NDArray[np.int32],
     values: NDArray[np.int32],
     generation: int,
-) -> None:
-    """Features of payment i at time t from its entity's rows[first:end], newest first."""
-    column, windows = _FIRST[kind], _N_WINDOWS[kind]
+) -> int:
+    """Counts and fraud rates of a payment at time t, from rows[first:end], newest first; the number of accounts."""
     count, frauds, accounts, window = 0, 0, 0, 0
-    latest, earliest = np.nan, np.nan
     for r in range(end - 1, first - 1, -1):
         age = t - LABEL_DELAY - rows[r, TIME]
-        if age < 0:
-            continue
-        while window < windows and age >= _WINDOWS[kind, window]:
-            out[i, column + 2 * window] = count
-            out[i, column + 2 * window + 1] = frauds / count if count else 0.0
+        while window < _N_WINDOWS and age >= _WINDOWS[window]:
+            out[column + 2 * window] = count
+            out[column + 2 * window + 1] = frauds / count if count else 0.0
             window += 1
-        if window == windows:
+        if window == _N_WINDOWS:
             break
-        if rows[r, COUNT] == 0:
-            continue
-        count += rows[r, COUNT]
-        if rows[r, FRAUD]:
+        if rows[r, COUNT]:
+            count += rows[r, COUNT]
             frauds += rows[r, FRAUD]
-            earliest = (t - rows[r, TIME]) / DAY
-            if np.isnan(latest):
-                latest = earliest
-        if rows[r, ACCOUNT] and lookup(keys, marks, values, generation, rows[r, ACCOUNT], r) == r:
-            accounts += 1
-    while window < windows:
-        out[i, column + 2 * window] = count
-        out[i, column + 2 * window + 1] = frauds / count if count else 0.0
+            if rows[r, ACCOUNT] and lookup(keys, marks, values, generation, rows[r, ACCOUNT], r) == r:
+                accounts += 1
+    while window < _N_WINDOWS:
+        out[column + 2 * window] = count
+        out[column + 2 * window + 1] = frauds / count if count else 0.0
         window += 1
-    if kind == _MERCHANT:
-        out[i, column + 2 * windows] = latest
-        out[i, column + 2 * windows + 1] = earliest
-    else:
-        out[i, column + 2 * windows] = accounts
+    return accounts
+
+
+@numba.njit(cache=True, nogil=True)
+def _run(
+    rows: NDArray[np.int64],
+    first: int,
+    singles: int,
+    end: int,
+    t: int,
+    scale: float,
+    out: NDArray[np.float64],
+    column: int,
+) -> None:
+    """The merchant's latest payments as long as they are all frauds, from rows[first:end], single from `singles` on.
+
+    Payments of one moment come from different partitions in any order. So if one of them is honest, the run begins
+    after that moment.
+    """
+    oldest = t - LABEL_DELAY - REACH
+    honest = oldest
+    r = end - 1
+    while r >= first and rows[r, TIME] > oldest:
+        if rows[r, COUNT] > rows[r, FRAUD]:
+            honest = rows[r, TIME]
+            out[column + 2] = t // DAY - honest // DAY
+            break
+        r -= 1
+    run, unusual, amount = 0, np.inf, np.inf
+    r = end - 1
+    while r >= first and rows[r, TIME] > honest:
+        if rows[r, COUNT]:
+            run += rows[r, COUNT]
+            out[column + 1] = t // DAY - rows[r, TIME] // DAY
+            if r >= singles:  # of the payments in a tile nothing is known
+                unusual = min(unusual, float(rows[r, UNUSUAL]))
+                amount = min(amount, float(rows[r, AMOUNT]))
+        r -= 1
+    out[column] = run
+    if unusual < np.inf:
+        out[column + 3] = unusual / UNUSUAL_STEPS
+        out[column + 4] = amount / scale

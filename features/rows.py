@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from vedette.clock import HOUR
 
 TIME, COUNT, FRAUD, TX = 0, 1, 2, 3
-ACCOUNT = 4
-ENTITY_COLUMNS = 5
-"""Columns of the row of a merchant, device or address: the first four and the account."""
+ACCOUNT, AMOUNT, UNUSUAL = 4, 5, 6
+ENTITY_COLUMNS = 7
+"""Columns of the row of a merchant, device or address: the first four and what it keeps of a payment."""
 
 SUM, MAX, MERCHANT, CATEGORY, DEVICE, COUNTRY, PAYEE = 4, 5, 6, 7, 8, 9, 10
 PAYMENT_COLUMNS = 11

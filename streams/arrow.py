@@ -16,7 +16,9 @@ ACTIVITY = pa.schema(
         ("entity", pa.uint64()),  # hash of the merchant, device or address, see features.columns.entity_hash
         ("time", pa.int64()),  # event time of the payment, milliseconds
         ("tx", pa.int32()),  # hash of the transaction id, cut to what states keep of it
-        ("account", pa.int32()),  # likewise of the account, 0 where a state keeps none
+        ("account", pa.int32()),  # likewise of the account, 0 for a merchant, which keeps none
+        ("amount", pa.int64()),  # minor units, 0 but for a merchant
+        ("unusual", pa.uint8()),  # likewise, see features.kernel_entity
         ("label", pa.int8()),  # -1 payment, 1 confirmed fraud, 0 confirmed not
         ("partition", pa.int32()),  # of the message it comes from
         ("offset", pa.int64()),  # likewise: by these two it is applied once
@@ -69,8 +71,10 @@ def read_activity(message: bytes, partitions: int) -> pa.RecordBatch:
 
 def activity_in(table: pa.Table) -> Activity:
     """The records of a table with the columns of ACTIVITY."""
-    entity, time, tx, account, label = (table.column(name).to_numpy() for name in _RECORD)
-    return Activity(entity, time, tx.astype(np.int64), account.astype(np.int64), label)
+    columns = {name: table.column(name).to_numpy() for name in _RECORD}
+    for name in ("tx", "account"):
+        columns[name] = columns[name].astype(np.int64)
+    return Activity(**columns)
 
 
 def feature_batch(

@@ -15,13 +15,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import NAMES, StateStore, from_batch
-from features.activity import activity_of
+from features.activity import Records, of_labels, of_payments
 from features.backfill import label_columns
 from features.catalogue import ENTITIES
 from features.columns import Columns, entity_hash
-from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
+from features.engine import advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
+from features.limits import fill_limits
 from models.frame import EXTRA
 from streams.arrow import activity_by_partition, activity_in, feature_batch, read_activity, write
 from streams.decode import Record, Reject, decode_labels, decode_transactions
@@ -139,7 +140,9 @@ class Pipeline:
         clock.lap("load")
         mine = len(accounts.names)
         advanced = advance_accounts(blobs[:mine], accounts.slot, columns)
-        query_entities(blobs[mine:], entity_slot, columns.time, advanced.features)
+        query_entities(blobs[mine:], entity_slot, columns, advanced.features)
+        panel = self._judges.panel  # asked once: what changes meanwhile is for the next batch
+        fill_limits(advanced.features, batch, panel.champion.policy.limits)
         owned = {name: blob or b"" for name, blob in zip(entities, blobs[mine:], strict=True) if entities[name]}
         self._cache.put(owned | accounts.share(work.parts, advanced.blobs))
         for part, rows in zip(work.parts, rows_of(work.parts, partition), strict=True):
@@ -158,7 +161,6 @@ class Pipeline:
             batch, columns, features = batch.take(pa.array(new)), columns.rows(new), features[new]
             extra, partition, offset = [extra[i] for i in new.tolist()], partition[new], offset[new]
             work.produced_at = work.produced_at[new]
-        panel = self._judges.panel  # asked once: what changes meanwhile is for the next batch
         scored = panel.judge(batch, features, extra, degraded=False)
         self._judges.seen(scored)
         work.shadow = scored.rules
@@ -174,7 +176,7 @@ class Pipeline:
             )
             names = (*NAMES, *(EXTRA + name for name in panel.extra))
             message = write(feature_batch(carried, names, panel.matrix(features, extra), scored.score, scored.about))
-            activity = self._activity_of(columns, np.full(len(batch), PAYMENT, np.int8), partition, offset, work.topic)
+            activity = self._messages(of_payments(columns, features), partition, offset, work.topic)
             return Outbox(work.topic, features=(work.parts[0].partition.number, message), activity=activity)
 
         if len(batch):
@@ -199,12 +201,10 @@ class Pipeline:
     def _entity_key(self, entity: int) -> str:
         return f"{keys.entity(self._prefix, entity % self._partitions)}{entity:x}"
 
-    def _activity_of(
-        self, columns: Columns, label: NDArray[np.int8], partition: NDArray[np.int32], offset: NDArray[np.int64],
-        topic: str,
-    ) -> dict[int, bytes]:  # fmt: skip
-        activity, row, _ = activity_of(columns, label)
-        return activity_by_partition(activity, partition[row], offset[row], self._partitions, topic)
+    def _messages(
+        self, seen: Records, partition: NDArray[np.int32], offset: NDArray[np.int64], topic: str
+    ) -> dict[int, bytes]:
+        return activity_by_partition(seen.activity, partition[seen.row], offset[seen.row], self._partitions, topic)
 
     def _labels(self, work: Work, records: Sequence[Record]) -> None:
         labels, kept, work.outbox.rejects = decode_labels(records)
@@ -222,7 +222,7 @@ class Pipeline:
         blobs = self._cache.fetch(accounts.names, self._store.load)
         advanced = advance_accounts(blobs, accounts.slot, columns, fraud)
         self._cache.put(accounts.share(work.parts, advanced.blobs))
-        work.outbox.activity = self._activity_of(columns, fraud, partition, offset, work.topic)
+        work.outbox.activity = self._messages(of_labels(columns, fraud), partition, offset, work.topic)
 
     def _activity(self, work: Work, records: Sequence[Record]) -> None:
         """Take activity into the entities of each partition, each source position once."""

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import yaml
 from msgspec import Meta
 from numpy.typing import NDArray
 
+from features.limits import Allowance, Amounts
 from streams.rules import Rule, RuleSet, parse_rule
 from vedette.errors import PolicyError
 from vedette.events import Action
@@ -30,6 +30,9 @@ ACTIONS: tuple[Action, ...] = get_args(Action)
 
 FORMAT = 1
 """The form of file that this version of Vedette reads."""
+
+_TOTALS = (("day_total", "daily"), ("month_total", "monthly"))
+"""The columns that limits are about, and the words for them."""
 
 Flag = Literal["challenge", "review", "decline"]
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
@@ -91,6 +94,13 @@ class SqlRule(_Entry, frozen=True):
     shadow: bool = False
 
 
+class OwnLimit(_Entry, frozen=True):
+    """What one account may pay instead; an amount that is left out is that of the others."""
+
+    daily: Money | None = None
+    monthly: Money | None = None
+
+
 class Limit(_Entry, frozen=True):
     """What an account may pay in a UTC day or month; it holds for every account if no type is named."""
 
@@ -100,18 +110,28 @@ class Limit(_Entry, frozen=True):
     account_type: str | None = None
     daily: Money | None = None
     monthly: Money | None = None
+    accounts: dict[str, OwnLimit] = {}
 
     def __post_init__(self) -> None:
         if self.daily is None and self.monthly is None:
             raise ValueError("a limit names a daily or a monthly amount or both")
-        for amount in (self.daily, self.monthly):
-            _check_places(amount or "0", self.currency)
+        entries: list[Limit | OwnLimit] = [self, *self.accounts.values()]
+        for entry in entries:
+            for amount in (entry.daily, entry.monthly):
+                _check_places(amount or "0", self.currency)
 
-    def totals(self) -> Iterator[tuple[str, str, int]]:
-        """The column of each total limited, the word for it, and the most it may be, in minor units."""
-        for column, word, most in (("day_total", "daily", self.daily), ("month_total", "monthly", self.monthly)):
-            if most is not None:
-                yield column, word, to_minor(most, self.currency)
+    def allowance(self) -> Allowance:
+        """The same in minor units."""
+
+        def minor(entry: "Limit | OwnLimit") -> Amounts:
+            daily, monthly = entry.daily or self.daily, entry.monthly or self.monthly
+            return (
+                to_minor(daily, self.currency) if daily else None,
+                to_minor(monthly, self.currency) if monthly else None,
+            )
+
+        own = {account: minor(entry) for account, entry in self.accounts.items()}
+        return Allowance(self.currency, minor(self), self.account_type, own)
 
 
 class AllowList(_Entry, frozen=True):
@@ -193,9 +213,15 @@ class Policy:
     def columns(self) -> frozenset[str]:
         """The columns that `decide` must be offered; it has amount and currency anyway."""
         lists = {entry.column for entry in (*self.form.lists.allow, *self.form.lists.block)}
-        limits = {column for limit in self.form.limits for column, _, _ in limit.totals()}
-        types = {"account_type" for limit in self.form.limits if limit.account_type is not None}
-        return (self.rules.columns | lists | limits | types) - {"amount", "currency"}
+        limits = {
+            column for allowance in self.limits for column in (*allowance.columns, *(name for name, _ in _TOTALS))
+        }
+        return (self.rules.columns | lists | limits) - {"amount", "currency"}
+
+    @cached_property
+    def limits(self) -> tuple[Allowance, ...]:
+        """Its limits, in the order of the file."""
+        return tuple(limit.allowance() for limit in self.form.limits)
 
     def decide(
         self,
@@ -255,15 +281,14 @@ class Policy:
                     verdict.reasons[row] = [reasons[codes[row]]]
 
     def _apply_limits(self, verdict: Verdict, columns: Mapping[str, Any], minor_units: NDArray[np.float64]) -> None:
-        for limit in self.form.limits:
-            concerned = _equal(columns["currency"], limit.currency)
-            if limit.account_type is not None:
-                concerned &= _equal(columns["account_type"], limit.account_type)
-            for column, word, most in limit.totals():
+        for limit, allowance in zip(self.form.limits, self.limits, strict=True):
+            allowed = allowance.of(columns)
+            for (column, word), most in zip(_TOTALS, allowed.T, strict=True):
                 # A total is a sum of whole minor units, so rounding removes what binary fractions added.
-                rows = np.flatnonzero(concerned & (np.rint(columns[column] * minor_units) > most))
-                reason = f"over the {word} limit of {format_amount(most, limit.currency)}"
-                _flag(verdict, rows, ACTIONS.index(limit.action), limit.name, reason)
+                rows = np.flatnonzero(np.rint(columns[column] * minor_units) > most)
+                for amount in np.unique(most[rows]).tolist():
+                    reason = f"over the {word} limit of {format_amount(int(amount), limit.currency)}"
+                    _flag(verdict, rows[most[rows] == amount], ACTIONS.index(limit.action), limit.name, reason)
 
     def _apply_lists(self, verdict: Verdict, columns: Mapping[str, Any]) -> None:
         lists = self.form.lists
@@ -403,11 +428,6 @@ def _check_places(amount: str, currency: str) -> None:
     """Refuse an amount with more decimal places than its currency has, which rounding would change silently."""
     if currency != "other" and Decimal(amount).scaleb(exponent(currency)) % 1:
         raise ValueError(f"{amount} {currency} has more than the {exponent(currency)} decimal places of its currency")
-
-
-def _equal(texts: Any, text: str) -> NDArray[np.bool_]:
-    equal: NDArray[np.bool_] = pc.fill_null(pc.equal(texts, text), False).to_numpy(zero_copy_only=False)
-    return equal
 
 
 def _flag(verdict: Verdict, rows: NDArray[np.intp], action: int, name: str, reason: str) -> None:

@@ -4,9 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from features import NAMES
-from features.activity import activity_of
+from features.activity import of_payments
 from features.columns import from_batch
-from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
+from features.engine import advance_accounts, advance_entities, query_entities
 from streams.decode import SCHEMA
 from streams.panel import Panel, Scored
 
@@ -21,7 +21,7 @@ def warm_up(panel: Panel) -> Scored:
     columns = from_batch(batch)
     slot = np.zeros(1, np.int64)
     advanced = advance_accounts([None], slot, columns)
-    activity, _, kinds = activity_of(columns, np.full(1, PAYMENT, np.int8))
-    blobs = advance_entities([None] * len(kinds), kinds, activity)
-    query_entities(blobs, kinds.reshape(1, -1), columns.time, advanced.features)
+    records = of_payments(columns, advanced.features)
+    blobs = advance_entities([None] * len(records.kind), records.kind, records.activity)
+    query_entities(blobs, records.kind.reshape(1, -1), columns, advanced.features)
     return panel.judge(batch, np.zeros((1, len(NAMES))), [{}], degraded=False)

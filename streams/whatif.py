@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import Backfill
+from features.limits import fill_limits
 from streams.policy import ACTIONS
 from streams.scoring import EVENT_COLUMNS, Judge
 from vedette.clock import DAY, format_time
@@ -144,6 +145,7 @@ def _recorded(batch: pa.RecordBatch) -> tuple[NDArray[np.float64], NDArray[np.in
 def _judged(
     judge: Judge, events: pa.RecordBatch, features: NDArray[np.float64], extra: list[dict[str, float]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    fill_limits(features, events, judge.policy.limits)
     score, verdict = judge.verdict(events, features, judge.matrix(features, extra))
     return score, verdict.action
 

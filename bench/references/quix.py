@@ -28,10 +28,9 @@ import numpy as np
 import pyarrow as pa
 from quixstreams import Application, State
 
-from features.account_codec import TX_MASK
-from features.activity import Activity
+from features.activity import of_payments
 from features.columns import Columns
-from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities
+from features.engine import advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings, narrow
 from features.kernel_account import DUPLICATE, MISSING
 from models.scorer import load_scorer
@@ -42,10 +41,8 @@ from vedette.topics import Name
 STATE = "state"
 CHALLENGE_FROM = 0.5
 _SLOT = np.zeros(1, np.int64)
-_PAYMENT = np.full(1, PAYMENT, np.int8)
-_NO_ENTITIES = np.zeros((1, 3), np.uint64)
 _NO_ACCOUNT = np.zeros(1, np.int64)
-_MERCHANT_ONLY = np.array([[0, -1, -1]])
+_MERCHANT_ONLY = np.array([[0]])
 
 
 class Enriched(msgspec.Struct, array_like=True, gc=False):
@@ -81,10 +78,9 @@ def main(broker: str, _redis_url: str, prefix: str, model_file: str, events: str
         features = np.frombuffer(bytearray(enriched.features), np.float64).reshape(1, -1)
         if payment.merchant_id is not None:
             blob = state.get_bytes(STATE)
-            time_ = np.array([payment.event_time])
-            query_entities([blob], _MERCHANT_ONLY, time_, features)
-            tx = hash_strings(pa.array([payment.transaction_id])).view(np.int64) & TX_MASK
-            activity = Activity(_NO_ENTITIES[0], time_, tx, _NO_ACCOUNT, _PAYMENT)
+            columns = _columns(payment)
+            query_entities([blob], _MERCHANT_ONLY, columns, features)
+            activity = of_payments(columns, features).activity
             state.set_bytes(STATE, advance_entities([blob], _SLOT, activity)[0])
         return encode(_decision(payment, float(scorer.predict(features)[0]), scorer.version, scorer.features_hash))
 
@@ -142,7 +138,7 @@ def _columns(payment: Transaction) -> Columns:
         scale=np.array([10.0 ** exponent(payment.currency)]),
         tx=hashes[5:].view(np.int64),
         identifiers=narrow(hashes[:5]).reshape(1, 5),
-        entities=_NO_ENTITIES,  # the merchant is its own step's key
+        entities=hashes[:1].reshape(1, 1),  # merchants alone
         account=_NO_ACCOUNT,
         lat=_millionths(payment.lat),
         lon=_millionths(payment.lon),

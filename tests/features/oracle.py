@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from features.catalogue import ACCOUNT_WINDOWS, DEVICE_WINDOWS, ENTITIES, MERCHANT_WINDOWS
+from features.catalogue import ACCOUNT_WINDOWS, ENTITIES, ENTITY_WINDOWS
 from features.kernel_account import HORIZON as ACCOUNT_HORIZON
 from features.kernel_entity import HORIZON as ENTITY_HORIZON
 from vedette.clock import DAY, HOUR
@@ -110,6 +110,7 @@ class AccountOracle:
         self._ever: list[Payment] = []
         self._forgotten_frauds = 0
         self._place: Payment | None = None
+        self._typical = 0.0  # minor units
 
     def label(self, label: Truth) -> None:
         """Show a label."""
@@ -129,6 +130,9 @@ class AccountOracle:
         if self._memory.first_delivery(e) is None:
             self._memory.payments.append(e)
             self._ever.append(e)
+            typical, k = self._typical, len(self._ever)
+            counted = float(e.amount) if k <= 3 else min(float(e.amount), 3.0 * typical)
+            self._typical += (counted - typical) / min(k, 200)
             if self._moves_place(e):
                 self._place = e
         self._forgotten_frauds += sum(label.fraud for label in self._memory.forget())
@@ -151,14 +155,29 @@ class AccountOracle:
             **_of_payment(e),
             **_of_windows(e, seen),
             **_of_amount(e, month),
+            **self._of_typical(e, month),
             **_of_time(e, month),
             **_of_familiarity(e, month),
             **_of_distinct(e, seen),
             **_of_totals(e, seen),
+            "day_to_limit": NAN,  # of limits the kernel knows nothing: see test_limits
+            "month_to_limit": NAN,
             **self._of_place(e, repeated=first is not None),
             "account_lifetime_count": len(ever) - len(later),
             "account_mean_lifetime": _major(Fraction(amounts_up_to_now, len(ever) - len(later)), e),
             "account_frauds": len(frauds) + self._forgotten_frauds,
+        }
+
+    def _of_typical(self, e: Payment, month: Sequence[Payment]) -> dict[str, float]:
+        typical = self._typical or NAN
+        lately = [p for p in month if p.event_time > e.event_time - 14 * DAY]
+        unusual = [p.event_time for p in lately if p.amount > 3.0 * typical]
+        return {
+            "account_typical": typical / 10 ** exponent(e.currency),
+            "amount_to_typical": e.amount / typical,
+            "largest_to_typical_14d": max((p.amount for p in lately), default=0) / typical,
+            "unusual_count_7d": len([u for u in unusual if u > e.event_time - 7 * DAY]),
+            "unusual_count_14d": len(unusual),
         }
 
     def _moves_place(self, e: Payment) -> bool:
@@ -178,34 +197,52 @@ class EntityOracle:
 
     def __init__(self) -> None:
         self._memory = _Memory(ENTITY_HORIZON)
+        self._unusual: dict[tuple[int, str], float] = {}
 
     def label(self, label: Truth) -> None:
         """Show a label."""
         if label.event_time > self._memory.edge():
             self._memory.relabel(label)
 
-    def pay(self, payment: Payment) -> None:
-        """Show a payment."""
+    def pay(self, payment: Payment, unusual: float = 1.0) -> None:
+        """Show a payment, and how unusual it was for its account."""
         if self._memory.first_delivery(payment) is None:
             self._memory.payments.append(payment)
+            self._unusual[payment.event_time, payment.transaction_id] = unusual
         self._memory.forget()
 
-    def query(self, kind: str, t: int) -> dict[str, float]:
-        """The features of a payment at this time, the entity being of this kind."""
-        windows = MERCHANT_WINDOWS if kind == "merchant" else DEVICE_WINDOWS
+    def query(self, kind: str, e: Payment) -> dict[str, float]:
+        """The features of a payment, the entity being of this kind."""
         features: dict[str, float] = {}
-        for name, w in windows.items():
-            window = [p for p in self._memory.payments if t - DELAY - w < p.event_time <= t - DELAY]
+        end = e.event_time - DELAY
+        for name, w in ENTITY_WINDOWS.items():
+            window = [p for p in self._memory.payments if end - w < p.event_time <= end]
             frauds = [p for p in window if any(label.fraud and _same(label, p) for label in self._memory.labels)]
             features[f"{kind}_count_{name}"] = len(window)
             features[f"{kind}_fraud_rate_{name}"] = len(frauds) / len(window) if window else 0.0
-        if kind == "merchant":
-            days = [(t - p.event_time) / DAY for p in frauds]
-            features["merchant_days_since_fraud"] = min(days, default=NAN)
-            features["merchant_days_since_first_fraud"] = max(days, default=NAN)
-        else:
-            features[f"{kind}_accounts_30d"] = len({p.account_id for p in window})
-        return features
+        if kind != "merchant":
+            return features | {f"{kind}_accounts_30d": len({p.account_id for p in window})}
+        honest = max((p.event_time for p in window if p not in frauds), default=None)
+        run = [p for p in frauds if honest is None or p.event_time > honest]
+        unusual = [self._unusual[p.event_time, p.transaction_id] for p in run]
+        return features | {
+            "merchant_fraud_run": len(run),
+            "merchant_fraud_run_days": _midnights(min(p.event_time for p in run), e) if run else NAN,
+            "merchant_honest_days": NAN if honest is None else _midnights(honest, e),
+            "merchant_run_unusual": min(unusual) if run else NAN,
+            "merchant_run_amount": _major(Fraction(min(p.amount for p in run)), e) if run else NAN,
+        }
+
+
+def _midnights(t: int, e: Payment) -> int:
+    day, today = (datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=u) for u in (t, e.event_time))
+    return (today.date() - day.date()).days
+
+
+def unusualness(features: dict[str, float]) -> float:
+    """How unusual a payment was for its account, as merchants remember it: in sixteenths, at most 255 of them."""
+    larger = max(features["amount_to_typical"], features["largest_to_typical_14d"])
+    return min(255, round(16 * (1.0 if math.isnan(larger) else min(larger, 16.0)))) / 16
 
 
 class EntityOracles:
@@ -223,10 +260,10 @@ class EntityOracles:
         for entity in self._named(label):
             entity.label(label)
 
-    def pay(self, payment: Payment) -> None:
+    def pay(self, payment: Payment, unusual: float) -> None:
         """Show a payment to those it names."""
         for entity in self._named(payment):
-            entity.pay(payment)
+            entity.pay(payment, unusual)
 
     def query(self, payment: Payment) -> dict[str, float]:
         """The entity features of a payment; those of what it does not name are missing."""
@@ -234,7 +271,7 @@ class EntityOracles:
         for kind, field in ENTITIES.items():
             name = getattr(payment, field)
             entity = EntityOracle() if name is None else self._of.get((kind, name), EntityOracle())
-            of_kind = entity.query(kind, payment.event_time)
+            of_kind = entity.query(kind, payment)
             features |= dict.fromkeys(of_kind, NAN) if name is None else of_kind
         return features
 

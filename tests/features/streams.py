@@ -8,11 +8,11 @@ import pyarrow as pa
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from features.activity import activity_of
+from features.activity import PAYMENT, Activity, Records, of_labels, of_payments
 from features.catalogue import CATALOGUE, LABEL_DELAY, NAMES
 from features.columns import Columns, from_batch
-from features.engine import PAYMENT, advance_accounts, advance_entities, query_entities, slots
-from tests.features.oracle import AccountOracle, EntityOracles, Event, Payment, Truth
+from features.engine import advance_accounts, advance_entities, query_entities, slots
+from tests.features.oracle import AccountOracle, EntityOracles, Event, Payment, Truth, unusualness
 from vedette.clock import DAY, HOUR, MINUTE
 from vedette.events import MAX_AMOUNT
 
@@ -169,7 +169,7 @@ def through_kernel(events: Sequence[Event], cut: int) -> Result:
         advanced = advance_accounts([result.accounts.get(a) for a in accounts], slot, columns, label)
         result.accounts.update(zip(accounts, advanced.blobs, strict=True))
         parts.append(advanced.features[label == PAYMENT])
-        activity, _, _ = activity_of(columns, label)
+        activity = _both(of_payments(columns, advanced.features), of_labels(columns, label), label)
         entities, slot = slots(activity.entity.tolist())
         new = advance_entities([result.entities.get(e) for e in entities], slot, activity)
         result.entities.update(zip(entities, new, strict=True))
@@ -183,7 +183,14 @@ def ask(payments: Sequence[Payment], entities: dict[int, bytes], features: NDArr
     columns, _ = columns_of(payments)
     names, slot = slots(columns.entities.ravel().tolist())
     slots_of = np.where(columns.entities == 0, -1, slot.reshape(columns.entities.shape))
-    query_entities([entities.get(e) for e in names], slots_of, columns.time, features)
+    query_entities([entities.get(e) for e in names], slots_of, columns, features)
+
+
+def _both(payments: Records, labels: Records, label: NDArray[np.int8]) -> Activity:
+    """Payments and labels of one batch, each row taken for what it is."""
+    is_payment = label[payments.row] == PAYMENT
+    pairs = zip(vars(payments.activity).items(), vars(labels.activity).values(), strict=True)
+    return Activity(**{name: np.where(is_payment, mine, others) for (name, mine), others in pairs})
 
 
 def through_oracle(events: Sequence[Event]) -> list[dict[str, float]]:
@@ -198,7 +205,7 @@ def through_oracle(events: Sequence[Event]) -> list[dict[str, float]]:
             entities.label(event)
         else:
             rows.append(account.pay(event))
-            entities.pay(event)
+            entities.pay(event, unusualness(rows[-1]))
     for row, payment in zip(rows, [e for e in events if isinstance(e, Payment)], strict=True):
         row.update(entities.query(payment))
     return rows
@@ -221,8 +228,9 @@ def past_through_oracle(history: Sequence[Past]) -> list[dict[str, float]]:
             if known_at <= p.event_time:
                 show(label)
         late = [(known_at, label) for known_at, label in late if known_at > p.event_time]
-        rows.append(accounts[p.account_id].pay(p) | entities.query(p))
-        entities.pay(p)
+        rows.append(accounts[p.account_id].pay(p))
+        rows[-1] |= entities.query(p)
+        entities.pay(p, unusualness(rows[-1]))
         if past.known_at is not None and past.known_at <= p.event_time + LABEL_DELAY:
             show(truth(p, fraud=True))
         elif past.known_at is not None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.account_codec import VERSION as ACCOUNT_VERSION
-from features.activity import Activity, activity_of
+from features.activity import Activity, of_payments
 from features.catalogue import NAMES
 from features.engine import advance_accounts, advance_entities, query_entities
 from features.kernel_entity import VERSION as ENTITY_VERSION
@@ -19,7 +19,7 @@ from vedette.clock import DAY, HOUR, MINUTE
 from vedette.errors import StateError
 
 NONE = np.empty(0, np.int64)
-NOTHING = Activity(NONE.view(np.uint64), NONE, NONE, NONE, np.empty(0, np.int8))
+NOTHING = Activity(NONE.view(np.uint64), NONE, NONE, NONE, NONE, NONE.view(np.uint8), NONE.view(np.int8))
 
 _tiled = through_kernel(
     [
@@ -58,9 +58,10 @@ def read_account(blob: bytes) -> bytes:
 
 def read_entity(blob: bytes) -> bytes:
     """An entity's blob after a query, as merchant and as device, and a payment that comes to it."""
-    columns, label = columns_of([Payment("now", "a", START + 50 * DAY, 1234, device_id="d")])
-    query_entities([blob], np.array([[0, 0, -1]]), columns.time, np.empty((1, len(NAMES))))
-    return advance_entities([blob], np.zeros(1, np.int64), activity_of(columns, label)[0])[0]
+    columns, _ = columns_of([Payment("now", "a", START + 50 * DAY, 1234, device_id="d")])
+    features = np.zeros((1, len(NAMES)))
+    query_entities([blob], np.array([[0, 0, -1]]), columns, features)
+    return advance_entities([blob], np.zeros(1, np.int64), of_payments(columns, features).activity)[0]
 
 
 @settings(deadline=None, max_examples=100)
@@ -164,6 +165,45 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
+def test_version_1_is_read_and_written_as_version_2() -> None:
+    """A blob of the first version has its payments, label, identifiers and place; its mean is typical."""
+    first = bytes.fromhex(
+        "0103000003d8040081e689df9a2c80897a8092f40180acd2db9a2c644d545a090154ec63ff0215603e7080dddb01c801dd0e032103f3"
+        "e82dff80dddb01ac02aeac470101"
+    )
+    payments = [
+        Payment(f"t{i}", "a", START + i * HOUR, 100 * (i + 1), merchant_id=f"m{i % 2}", country="DE", lat=1.0, lon=2.0)
+        for i in range(3)
+    ]
+    later = Payment("t3", "a", START + 8 * DAY, 5000, merchant_id="m1", country="DE", lat=1.0, lon=2.0)
+    now = through_kernel([*payments, truth(payments[1], fraud=True)], 10).accounts["a"]
+    columns, label = columns_of([later])
+    old, new = (advance_accounts([blob], np.zeros(1, np.int64), columns, label) for blob in (first, now))
+    assert (first[0], now[0]) == (1, ACCOUNT_VERSION)
+    assert np.array_equal(old.features, new.features, equal_nan=True)  # the mean of 100, 200 and 300 is typical, too
+    assert old.features[0, NAMES.index("account_frauds")] == 1
+    assert old.features[0, NAMES.index("account_typical")] == 2
+    assert old.blobs == new.blobs
+
+
+def test_version_1_with_tiles_is_read() -> None:
+    """So is one with tiles."""
+    blob = _tiled.accounts["a"]
+    nothing, _ = columns_of([])
+    (read,) = advance_accounts([as_version_1(blob)], NONE, nothing).blobs
+    assert as_version_1(read) == as_version_1(blob)
+
+
+def as_version_1(blob: bytes) -> bytes:
+    """A blob as the first version would have written it: without the 8 bytes of the typical amount."""
+    at = 3
+    for _ in ("tiles", "payments", "sum", "frauds"):
+        while blob[at] >= 0x80:
+            at += 1
+        at += 1
+    return bytes([1]) + blob[1:at] + blob[at + 8 :]
+
+
 def test_a_lying_row_count_allocates_little() -> None:
     """However many rows a blob claims to have, room is made for no more than a state can hold."""
     claims = bytes([1, 255, 255])
@@ -179,7 +219,7 @@ def test_unknown_version_is_refused(read: Read, version: int, what: str) -> None
     """A blob of a newer release is refused, and the message says whose it is, how it begins and what to do."""
     blob = bytearray(_tiled.accounts["a"] if what == "account" else next(iter(_tiled.entities.values())))
     blob[0] = version + 1
-    with pytest.raises(StateError, match=f"{what} cannot be read .it begins with 02.* newer release; restore it"):
+    with pytest.raises(StateError, match=f"{what} cannot be read .it begins with 0[23].* newer release; restore it"):
         read(bytes(blob))
 
 

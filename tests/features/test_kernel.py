@@ -111,6 +111,37 @@ def test_an_outlier_is_measured_by_what_was_before_it() -> None:
     assert deviation == pytest.approx((MAX_AMOUNT - 1500) / 500, rel=1e-12)
 
 
+def test_an_outlier_moves_what_is_typical_by_little() -> None:
+    """A payment of a thousand times the typical amount counts as three times, and is seen as unusual for two weeks."""
+    usual = [Payment(f"u{i}", "a", START + i, 100) for i in range(5)]
+    outlier = Payment("o", "a", START + HOUR, 100_000)
+    later = [Payment(f"l{days}", "a", START + HOUR + days * DAY, 100) for days in (1, 7, 14)]
+    result = through_kernel([*usual, outlier, *later], 3)
+    assert result.of("amount_to_typical")[5] == 1000
+    assert result.of("account_typical")[6] == pytest.approx(1 + 2 / 6)
+    assert result.of("unusual_count_7d")[5:] == [0, 1, 0, 0]
+    assert result.of("unusual_count_14d")[5:] == [0, 1, 1, 0]
+    assert result.of("largest_to_typical_14d")[6] == pytest.approx(1000 / (1 + 2 / 6))
+
+
+def test_a_run_of_frauds_ends_at_the_last_honest_payment() -> None:
+    """Frauds at a merchant count as a run from the first one after its last honest payment on, once they arrived."""
+    honest = Payment("h", "a", START, 100, merchant_id="m")
+    same_moment = Payment("s", "b", START, 100, merchant_id="m")
+    frauds = [Payment(f"f{day}", "c", START + day * DAY, 900 - day, merchant_id="m") for day in (1, 2, 10)]
+    labels = [truth(p, fraud=True) for p in (same_moment, *frauds)]
+    asked = [Payment(f"q{day}", "d", START + day * DAY, 100, merchant_id="m") for day in (7, 9, 40)]
+    result = through_kernel([same_moment, honest, *frauds, *labels, *asked], 4)
+
+    def of(name: str) -> list[float]:
+        return result.of(f"merchant_{name}")[-3:]
+
+    assert of("fraud_run") == [0, 2, 1]
+    assert np.array_equal(of("fraud_run_days"), [np.nan, 8, 30], equal_nan=True)
+    assert np.array_equal(of("run_amount"), [np.nan, 8.98, 8.90], equal_nan=True)
+    assert of("honest_days") == [7, 9, 31]
+
+
 def test_drain_after_a_payment_far_beyond_the_balance() -> None:
     """The share of a small balance is told to the last digits even when the largest amount there is drains it."""
     events = [Payment("t1", "a", START, 3), Payment("t2", "a", START + 1, MAX_AMOUNT - 7, balance=11)]
