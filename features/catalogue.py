@@ -223,11 +223,11 @@ CATALOGUE: tuple[Feature, ...] = (
          "major units", "account_id amount", "the account's typical amount is {value:,.2f}",
          missing="NaN without an earlier payment or when it is 0"),
     _one("amount_to_typical", "amount divided by account_typical", "ratio", "account_id amount",
-         "amount {value:.1f} times the account's typical", missing="as account_typical"),
+         "amount {value:.1f} times the account's typical", missing="NaN where account_typical is"),
     _one("largest_to_typical_14d",
          "largest of the account's earlier amounts over (t - 14d, t] divided by account_typical; 0 if there is none",
          "ratio", "account_id amount event_time", "{value:.1f} times the account's typical amount in the last 14 days",
-         window="14d", missing="as account_typical"),
+         window="14d", missing="NaN where account_typical is"),
     *(
         _one(
             f"unusual_count_{window}",
