@@ -26,6 +26,7 @@ def sole_sender(engine: Engine) -> Iterator[Callable[[], None]]:
             yield lambda: None
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.detach()  # the lock ends with the connection, which a pool would keep
         if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": _SENDER_LOCK}).scalar():
             raise _taken(engine.url.render_as_string())
         yield lambda: connection.execute(text("SELECT 1")).close()

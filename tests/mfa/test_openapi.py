@@ -38,9 +38,9 @@ def test_answers_are_as_described(whole: Whole) -> None:
 
 
 def answer_as_described(operation: Any, whole: Whole, headers: dict[str, str]) -> None:
-    """Try one operation with twenty requests, right and wrong."""
+    """Try one operation with a dozen requests, right and wrong."""
 
-    @settings(max_examples=20, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(case=operation.as_strategy())
     def try_one(case: Any) -> None:
         whole.clock.now += 60_000  # so that nobody is refused for coming too often
