@@ -30,7 +30,7 @@ def unreadable_state(run: Deployment) -> float:
         broken = run.worker()
         claim(broken.exit_code() not in (0, None), "a worker ends on state that it cannot read")
         log = broken.log.read_text(encoding="utf-8")
-        claim("the state of account cannot be read" in log, "its log says why")
+        claim("the state of an account cannot be read" in log, "its log says why")
         client.mset(dict(zip(names, blobs, strict=True)))
     started = perf_counter()
     run.worker()
