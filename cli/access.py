@@ -68,11 +68,11 @@ def revoke(ctx: typer.Context, credential: str = typer.Argument(help="its id"), 
 
 def _show(credentials: "list[Credential]") -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from vedette.clock import format_time
 
-    table = Table("id", "name", "role", "scopes", "until")
+    table = Table(Column("id", no_wrap=True), "name", Column("role", no_wrap=True), "scopes", "until")
     for each in credentials:
         until = f"revoked {format_time(each.revoked_at)}" if each.revoked_at else format_time(each.expires_at)
         table.add_row(each.id, each.name.replace("[", r"\["), each.role, " ".join(each.scopes), until)
