@@ -154,7 +154,7 @@ def wire(
         yield Wired(challenges, enrolment, links, messenger, limiter, checks, credentials, app)
     finally:
         if sms:
-            asyncio.run(sms.close())
+            sms.shutdown()
         engine.dispose()
         client.close()
 

@@ -122,6 +122,10 @@ class TwilioChannel:
 
     async def close(self) -> None:
         """Close the kept connections."""
+        self.shutdown()
+
+    def shutdown(self) -> None:
+        """The same for those who have no event loop of their own."""
         self._threads.shutdown()
         self._http.session.close()
 

@@ -69,9 +69,9 @@ def redis_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Red
         server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium."""
+    """Debian's Chromium; no longer than a module, since as long as it is there an event loop counts as running."""
     program = shutil.which("chromium") or shutil.which("chromium-browser")
     if program is None:
         missing(UnavailableError("there is no chromium on PATH", remedy="run scripts/install-test-deps --browser"))

@@ -7,9 +7,11 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.faults.harness import ROOT, Deployment, Message, until
 from typer.testing import CliRunner
 
+from bench.faults.deployment import PATIENCE_S, Deployment
+from bench.faults.stream import Message, Stream
+from bench.rig import wait_until
 from cli.main import app
 from models import Scorer, load_scorer
 from models.registry import Registry, changes
@@ -23,6 +25,7 @@ from streams.featurelog import FeatureLog, read_labels, read_log
 from streams.panel import in_share
 from streams.watch import rows_for
 from tests.conftest import SettingsFor
+from tests.streams.conftest import ROOT
 from vedette.control import Guard, ModelRef, Models
 from vedette.events import Decision
 from vedette.settings import RegistrySettings, Settings, describe
@@ -87,9 +90,11 @@ def settings(
 
 
 @pytest.fixture(scope="module")
-def deployment(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+def deployment(
+    embedded_stack: LocalStack, settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Deployment]:
     """Its topics and workers."""
-    made = Deployment(settings, tmp_path_factory.mktemp("deployment"))
+    made = Deployment(embedded_stack, settings, Stream([], []), tmp_path_factory.mktemp("deployment"))
     yield made
     made.stop()
 
@@ -102,7 +107,7 @@ def lived(
     registry = Registry(settings.registry)
     old, new = (register(registry, folder, 0) for folder in (ROOT / "models/demo", challenger))
     worker = deployment.worker()
-    until(lambda: worker.ready)
+    wait_until(lambda: worker.ready, PATIENCE_S, "the worker")
     obeyed = len(worker.events("in force"))
 
     def change(models: Models, phase: list[Message]) -> None:
@@ -113,7 +118,7 @@ def lived(
         publish(settings, models)
         deployment.publish(phase[third : 2 * third])
         obeyed += 1
-        until(lambda: len(worker.events("in force")) == obeyed)
+        wait_until(lambda: len(worker.events("in force")) == obeyed, PATIENCE_S, "the change")
         deployment.publish(phase[2 * third :])
         deployment.finish()
 
@@ -124,7 +129,7 @@ def lived(
     change(changes.promote(registry, registry.find("2"), **WHO), phases[4])
     missing = msgspec.structs.replace(old.ref, version="00000000", name="missing")
     publish(settings, Models(champion=missing, **WHO))
-    until(lambda: "missing@00000000" in worker.get("/healthz")[1])
+    wait_until(lambda: "missing@00000000" in worker.get("/healthz")[1], PATIENCE_S, "the refusal")
     change(changes.rollback(registry, **WHO), phases[5])
     assert "refused" not in worker.get("/healthz")[1]
     assert worker.metric("vedette_model_refused_total") == 1

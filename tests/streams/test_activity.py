@@ -3,14 +3,16 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.activity import Activity
 from streams.arrow import ACTIVITY, activity_by_partition, read_activity
 
 PARTITIONS = 4
 NUMBERS = np.arange(1, 6)
-MESSAGE = activity_by_partition(
-    np.full(5, 8, np.uint64), NUMBERS, NUMBERS, np.full(5, -1, np.int8), np.full(5, 3, np.int32), NUMBERS,
-    PARTITIONS, "transactions",
-)[0]  # fmt: skip
+SENT = Activity(
+    entity=np.full(5, 8, np.uint64), time=NUMBERS, tx=NUMBERS, account=NUMBERS, amount=NUMBERS,
+    unusual=NUMBERS.astype(np.uint8), label=np.full(5, -1, np.int8),
+)  # fmt: skip
+MESSAGE = activity_by_partition(SENT, np.full(5, 3, np.int32), NUMBERS, PARTITIONS, "transactions")[0]
 
 
 def test_activity_arrives_as_it_was_sent() -> None:
