@@ -18,11 +18,14 @@ from producers.simulation import Simulation
 from producers.simulator import simulate
 from stack.local import LocalStack
 from stack.topics import apply
+from streams.policy import load_policy
 from vedette import Settings, keys
 from vedette.settings import describe
 
 VEDETTE = [sys.executable, "-c", "from cli.main import main; main()"]
 SettingsFor = Callable[[LocalStack, str], Settings]
+
+POLICY = Path(__file__).parents[2] / "streams/policy.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +61,9 @@ def test_frame_and_warm_start(
     """One run over a shuffled file gives frame and state of an ordered backfill; a second must say overwrite."""
     settings = settings_for(embedded_stack, topic_prefix)
     apply(settings)
-    arguments = (str(file), "--output", "frame.parquet", "--load", "--json")
+    arguments = (str(file), "--output", "frame.parquet", "--policy", str(POLICY), "--load", "--json")
     done = vedette(settings, tmp_path, *arguments)
-    state = Backfill()
+    state = Backfill(load_policy(POLICY).limits)
     expected = pa.Table.from_batches(backfill(payments.to_batches(), state))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
