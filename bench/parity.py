@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from threading import Event
 
@@ -15,7 +16,7 @@ from producers.bootstrap import publish
 from producers.replay import Plan
 from streams.arrow import read
 from streams.dlq import letters
-from streams.log import TopicLog
+from streams.log import BATCHES_AT_ONCE, TopicLog
 from vedette import VedetteError
 from vedette.clock import DAY
 from vedette.topics import Name
@@ -77,8 +78,8 @@ def verify_through_stream(
                 remedy="features can only be compared when every message counts",
             )
         compared = 0
-        with closing(TopicLog(settings, Name.FEATURES, at_once=10)) as log:
-            for message in (message for piece in log for message in piece):
+        with closing(TopicLog(settings, Name.FEATURES, at_once=BATCHES_AT_ONCE)) as log:
+            for message in chain.from_iterable(log):
                 batch = read(message.value())
                 columns = [batch.column(name).to_numpy() for name in NAMES]
                 comparison.take(batch.column("transaction_id"), np.column_stack(columns))

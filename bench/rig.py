@@ -24,7 +24,7 @@ from producers.simulator import simulate
 from stack.local import LocalStack
 from stack.process import free_ports
 from stack.topics import apply
-from vedette import Settings, VedetteError, keys
+from vedette import Settings, VedetteError
 from vedette.settings import KafkaSettings, RedisSettings, TopicSettings, WorkerSettings
 from vedette.topics import Name
 
@@ -74,8 +74,7 @@ class Rig:
 
     def applied(self, store: RedisStore, topic: Name = Name.TRANSACTIONS) -> int:
         """Messages of a topic taken in for good, over all partitions."""
-        field = keys.position(topic)
-        return sum(store.meta(partition).get(field, 0) for partition in range(self.settings.topics.partitions))
+        return sum(store.positions(topic, range(self.settings.topics.partitions)).values())
 
     def messages(self, topic: Name) -> int:
         """Messages on a topic, over all partitions."""

@@ -1,9 +1,10 @@
 """The feature log read back: what models saw and decided, joined with the labels that have come since."""
 
-from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
 
-import confluent_kafka
 import msgspec
 import numpy as np
 import pyarrow as pa
@@ -13,13 +14,13 @@ from numpy.typing import NDArray
 from features import NAMES, catalogue_hash
 from models.frame import EXTRA, Frame
 from streams.arrow import read
+from streams.log import BATCHES_AT_ONCE, TopicLog
 from vedette.clock import DAY
-from vedette.errors import InputError, UnavailableError
+from vedette.errors import InputError
 from vedette.events import Label
 from vedette.settings import Settings
 from vedette.topics import Name
 
-_TIMEOUT_S = 10.0
 _OWN = (
     "transaction_id", "account_id", "event_time", "amount", "role", "model", "action", "shadow_model", "shadow_score",
     "shadow_action", "score",
@@ -83,23 +84,24 @@ def read_log(settings: Settings, since_ms: int) -> FeatureLog:
         InputError: There are none.
         UnavailableError: The broker or the topic is not there.
     """
-    batches: list[pa.RecordBatch] = []
+    published: list[tuple[int, pa.RecordBatch]] = []
     skipped = 0
     wanted = catalogue_hash().encode()
-    for _, value in _messages(settings, Name.FEATURES, since_ms):
-        batch = read(value)
-        if (batch.schema.metadata or {}).get(b"features_hash") != wanted:
-            skipped += len(batch)
-            continue
-        batches.append(batch)
-    if not batches:
+    with closing(TopicLog(settings, Name.FEATURES, since_ms, at_once=BATCHES_AT_ONCE)) as log:
+        for message in chain.from_iterable(log):
+            batch = read(message.value() or b"")
+            if (batch.schema.metadata or {}).get(b"features_hash") != wanted:
+                skipped += len(batch)
+                continue
+            published.append((message.timestamp()[1], batch.replace_schema_metadata(None)))
+    if not published:
         raise InputError(
             f"the feature log holds no payment of this feature catalogue ({skipped} of others)",
             remedy="look further back, or let a worker decide on some first",
         )
-    table = pa.concat_tables(
-        [pa.Table.from_batches([batch.replace_schema_metadata(None)]) for batch in batches], promote_options="default"
-    )
+    # A payment decided again may stand in another partition of the log than before: what is last, time must tell.
+    published.sort(key=itemgetter(0))
+    table = pa.concat_tables([pa.Table.from_batches([batch]) for _, batch in published], promote_options="default")
     order = np.lexsort((np.arange(len(table)), table["event_time"].to_numpy()))
     newest_first = table["transaction_id"].take(pa.array(order[::-1])).combine_chunks().dictionary_encode()
     _, last = np.unique(newest_first.indices.to_numpy(), return_index=True)
@@ -119,41 +121,11 @@ def read_labels(settings: Settings) -> dict[str, Label]:
     """
     decoder = msgspec.json.Decoder(Label)
     labels: dict[str, Label] = {}
-    for _, value in _messages(settings, Name.LABELS, 0):
-        try:
-            label = decoder.decode(value)
-        except msgspec.MsgspecError:
-            continue  # the worker has set it aside, with the reason
-        labels[label.transaction_id] = label
+    with closing(TopicLog(settings, Name.LABELS)) as log:
+        for message in chain.from_iterable(log):
+            try:
+                label = decoder.decode(message.value() or b"")
+            except msgspec.MsgspecError:
+                continue  # the worker has set it aside, with the reason
+            labels[label.transaction_id] = label
     return labels
-
-
-def _messages(settings: Settings, topic: Name, since_ms: int) -> Iterator[tuple[int, bytes]]:
-    """Partition and content of every message of a topic, from a moment to its present end."""
-    name = settings.topics.prefix + topic
-    consumer = confluent_kafka.Consumer(
-        settings.kafka.client_config()
-        | {"group.id": f"{settings.worker.group}-log", "enable.auto.commit": False, "log_level": 2}
-    )
-    try:
-        for number in range(settings.topics.partitions):
-            start, end = consumer.get_watermark_offsets(confluent_kafka.TopicPartition(name, number), _TIMEOUT_S)
-            if since_ms and start < end:
-                asked = confluent_kafka.TopicPartition(name, number, since_ms)
-                (found,) = consumer.offsets_for_times([asked], _TIMEOUT_S)
-                start = found.offset if found.offset >= 0 else end
-            if start >= end:
-                continue
-            consumer.assign([confluent_kafka.TopicPartition(name, number, start)])
-            position = start
-            while position < end:
-                message = consumer.poll(_TIMEOUT_S)
-                if message is None or message.error():
-                    because = message.error().str() if message else "no answer"
-                    raise UnavailableError(f"topic {name} cannot be read: {because}")
-                position = message.offset() + 1
-                yield number, message.value() or b""
-    except confluent_kafka.KafkaException as error:
-        raise UnavailableError(f"topic {name}: {error.args[0].str()}", remedy="`vedette doctor` looks") from error
-    finally:
-        consumer.close()

@@ -9,6 +9,8 @@ from vedette.errors import UnavailableError
 from vedette.settings import Settings
 from vedette.topics import Name
 
+BATCHES_AT_ONCE = 10
+"""Messages to hold at a time where each is a whole batch, as in the feature log."""
 _PAUSE_S = 0.2
 _TIMEOUT_S = 30.0
 

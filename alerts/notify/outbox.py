@@ -22,10 +22,7 @@ _LIST = ("id", "subject", "incident_id", "recipient", "channel", "status", "atte
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A message whose turn has come; `status` is sending, or unknown when it must be looked up first.
-
-    XX
-    """
+    """A message whose turn has come; `status` is sending, or unknown when it must be looked up first."""
 
     id: int
     message: Message

@@ -135,7 +135,6 @@ class Topics:
 
 class _OfTransaction(msgspec.Struct):
     transaction_id: str
-    degraded: bool = False
 
 
 def outcome(settings: Settings, topics: Topics) -> Outcome:
@@ -143,9 +142,8 @@ def outcome(settings: Settings, topics: Topics) -> Outcome:
     result = Outcome()
     for topic, into in ((Name.DECISIONS, result.decisions), (Name.ALERTS, result.alerts)):
         for message in topics.messages(topic):
-            about = msgspec.json.decode(message.value(), type=_OfTransaction)
-            if not about.degraded:
-                into.setdefault(about.transaction_id, set()).add(message.value())
+            transaction = msgspec.json.decode(message.value(), type=_OfTransaction).transaction_id
+            into.setdefault(transaction, set()).add(message.value())
     for message in topics.messages(Name.DLQ):
         result.dead.setdefault(source(message, settings), set()).add(content(message.key(), message.value()))
     for message in topics.messages(Name.FEATURES):

@@ -34,11 +34,6 @@ def check(parameters: dict[str, Any], fraud: NDArray[np.bool_]) -> None:
         raise InputError(EXPLANATION.format(rate=rate, step=1 / rate), remedy="set boost_from_average to false")
 
 
-def saturated(margin: NDArray[np.float64]) -> bool:
-    """Whether margins show that a booster has fallen into the trap: far out, where a probability is 0 or 1."""
-    return bool(np.mean(np.abs(margin) > 30) > 0.001)
-
-
 def _weighted(parameters: dict[str, Any]) -> bool:
     """Weights lift the rate at which boosting starts."""
     return bool(parameters.get("is_unbalance")) or float(parameters.get("scale_pos_weight", 1.0)) > 1.0

@@ -13,13 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
+from bench.faults.outcome import Topics
 from streams.log import TopicLog
 from streams.past import past
 from streams.scoring import Judge
 from streams.whatif import Comparison, compare
 from tests.streams.conftest import PARTITIONS, ROOT, MakePipeline, NewDeployment
 from tests.streams.feed import Log, batches, logs
-from tests.streams.outcome import Topics
 from vedette.clock import format_time
 from vedette.errors import InputError, UnavailableError
 from vedette.events import MAX_TIME, Transaction
