@@ -86,7 +86,7 @@ class Backfill:
         self.accounts.update(zip(keys, advanced.blobs, strict=True))
 
         records = of_payments(columns, advanced.features)
-        entities, entity_slot = slots(records.activity.entity.tolist())
+        entities, entity_slot = slots(records.activity.entity)
         states = [self.entities.get(entity) for entity in entities]
         seen = np.full(columns.entities.shape, -1, np.int64)
         seen[records.row, records.kind] = entity_slot
@@ -107,7 +107,7 @@ class Backfill:
         label = label_columns(np.array([time]), np.array([tx]), np.array([of], np.uint64))
         self.accounts[account] = advance_accounts([self.accounts.get(account)], slot, label, fraud).blobs[0]
         activity = of_labels(label, fraud).activity
-        entities, slot = slots(activity.entity.tolist())
+        entities, slot = slots(activity.entity)
         new = advance_entities([self.entities.get(entity) for entity in entities], slot, activity)
         self.entities.update(zip(entities, new, strict=True))
 

@@ -1,11 +1,12 @@
 """The kernels over blobs as Python holds them: one bytes object per account or entity."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import kernel_account, kernel_entity
@@ -13,8 +14,6 @@ from features.activity import PAYMENT, Activity
 from features.catalogue import NAMES
 from features.columns import Columns
 from vedette.errors import StateError
-
-_Key = TypeVar("_Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -29,11 +28,10 @@ class Advanced:
     """NEW, DUPLICATE or LATE of features.kernel_account for each event."""
 
 
-def slots(keys: Sequence[_Key]) -> tuple[list[_Key], NDArray[np.int64]]:
+def slots(keys: pa.Array | Sequence[str] | NDArray[np.uint64]) -> tuple[list[Any], NDArray[np.int64]]:
     """The different keys in order of first appearance, and the index among them of each key, int64[n]."""
-    index: dict[_Key, int] = {}
-    of = [index.setdefault(key, len(index)) for key in keys]
-    return list(index), np.array(of, np.int64)
+    encoded = (keys if isinstance(keys, pa.Array) else pa.array(keys)).dictionary_encode()
+    return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def advance_accounts(

@@ -71,9 +71,10 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     runner.start_watchdog()
     # A batch is computed while the loop turns and others finish: none of them should wait long for its turn.
     sys.setswitchinterval(_SWITCH_S)
-    # What is here now stays; batches come and go without cycles, so the collector need not look at each.
+    # What is here now stays. Batches come and go without cycles: the collector need not look before there is more
+    # than the batches in flight can hold, which it would search in vain.
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(2_000_000, 10, 10)
     shell = faust.Worker(app, loglevel=logging.WARNING, override_logging=False, redirect_stdouts=False, quiet=True)
     shell.spinner = None  # it writes into the log, terminal or not
     shell.execute_from_commandline()

@@ -10,30 +10,40 @@ HELD = 8
 """Batches that may be computed and not yet written: their states are nowhere else but in memory."""
 
 
-class Cache(dict[str, bytes]):
-    """State blobs by key, the least recently used dropped first. The owner is the only writer, so it is exact."""
+class Cache:
+    """State blobs by key, those not used for longest dropped first. The owner is the only writer, so it is exact.
+
+    Two generations take the place of an order by use: what is put goes into the young one; when that is half of what
+    may be held it becomes the old one, and what was left in the old one is dropped.
+    """
 
     def __init__(self, most: int) -> None:
-        super().__init__()
         self._most = most
         self._held: collections.deque[int] = collections.deque(maxlen=HELD)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._young: dict[str, bytes] = {}
+        self._old: dict[str, bytes] = {}
 
     def fetch(self, names: Sequence[str], load: Callable[[list[str]], list[bytes | None]]) -> list[bytes | None]:
         """The blob under each key, loading in one go those not held; None or empty where there is none."""
-        blobs = [self.get(name) for name in names]
+        blobs = list(map(self._young.get, names))
+        for i, blob in enumerate(blobs):
+            if blob is None:
+                blobs[i] = self._old.get(names[i])
         if missing := [i for i, blob in enumerate(blobs) if blob is None]:
             for i, blob in zip(missing, load([names[i] for i in missing]), strict=True):
                 blobs[i] = blob
         return blobs
 
     def put(self, fresh: Mapping[str, bytes]) -> None:
-        """Hold the states of one more batch as the most recently used, and those of the batches just before it."""
+        """Hold the states of one more batch, and those of the batches just before it."""
         self._held.append(len(fresh))
-        for name, blob in fresh.items():
-            self.pop(name, None)
-            self[name] = blob
-        while len(self) > max(self._most, sum(self._held)):
-            del self[next(iter(self))]
+        self._young.update(fresh)
+        if len(self._young) > max(self._most // 2, sum(self._held)):
+            self._old, self._young = self._young, {}
 
 
 class Partition:

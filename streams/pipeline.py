@@ -19,7 +19,7 @@ from features.activity import Records, of_labels, of_payments
 from features.backfill import label_columns
 from features.catalogue import ENTITIES
 from features.columns import Columns, entity_hash
-from features.engine import advance_accounts, advance_entities, query_entities
+from features.engine import advance_accounts, advance_entities, query_entities, slots
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
 from features.limits import fill_limits
@@ -133,7 +133,7 @@ class Pipeline:
         batch, kept = decoded.batch, decoded.records
         columns = from_batch(batch)
         partition = np.array([record.partition for record in kept], np.int32)
-        accounts = self._accounts(work, partition, batch.column("account_id").to_pylist())
+        accounts = self._accounts(work, partition, batch.column("account_id"))
         entity_slot, entities = self._entities(columns)
         clock.lap("columns")
         blobs = self._cache.fetch([*accounts.names, *entities], self._store.load)
@@ -182,10 +182,11 @@ class Pipeline:
         if len(batch):
             work.log = log
 
-    def _accounts(self, work: Work, partition: NDArray[np.int32], accounts: list[str]) -> Keys:
-        def names(number: int, rows: slice) -> list[str]:
+    def _accounts(self, work: Work, partition: NDArray[np.int32], accounts: pa.Array) -> Keys:
+        def names(number: int, rows: slice) -> tuple[list[str], NDArray[np.int64]]:
             name = keys.account(self._prefix, number)
-            return [name + account for account in accounts[rows]]
+            mine, slot = slots(accounts[rows])
+            return [name + account for account in mine], slot
 
         return keys_of(work.parts, partition, names)
 
@@ -195,11 +196,13 @@ class Pipeline:
         encoded = pa.array(hashes, mask=hashes == 0).dictionary_encode()
         slot = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
         entities: list[int] = encoded.dictionary.to_pylist()
-        owned = {self._entity_key(entity): entity % self._partitions in self.owned for entity in entities}
-        return slot.reshape(columns.entities.shape), owned
+        owned = [entity % self._partitions in self.owned for entity in entities]
+        names = self._entity_keys(entities)
+        return slot.reshape(columns.entities.shape), dict(zip(names, owned, strict=True))
 
-    def _entity_key(self, entity: int) -> str:
-        return f"{keys.entity(self._prefix, entity % self._partitions)}{entity:x}"
+    def _entity_keys(self, entities: Sequence[int]) -> list[str]:
+        name = [keys.entity(self._prefix, number) for number in range(self._partitions)]
+        return [f"{name[entity % self._partitions]}{entity:x}" for entity in entities]
 
     def _messages(
         self, seen: Records, partition: NDArray[np.int32], offset: NDArray[np.int64], topic: str
@@ -209,7 +212,7 @@ class Pipeline:
     def _labels(self, work: Work, records: Sequence[Record]) -> None:
         labels, kept, work.outbox.rejects = decode_labels(records)
         partition = np.array([record.partition for record in kept], np.int32)
-        accounts = self._accounts(work, partition, [label.account_id for label in labels])
+        accounts = self._accounts(work, partition, pa.array([label.account_id for label in labels], pa.string()))
         time = np.array([label.event_time for label in labels], np.int64)
         tx = hash_strings(pa.array([label.transaction_id for label in labels], pa.string())).view(np.int64)
         fraud = np.array([label.fraud for label in labels], np.int8)
@@ -253,8 +256,9 @@ class Pipeline:
         if batches:
             activity = activity_in(pa.Table.from_batches(batches).combine_chunks())
 
-            def names(_: int, rows: slice) -> list[str]:
-                return [self._entity_key(key) for key in activity.entity[rows].tolist()]
+            def names(_: int, rows: slice) -> tuple[list[str], NDArray[np.int64]]:
+                mine, slot = slots(activity.entity[rows])
+                return self._entity_keys(mine), slot
 
             entities = keys_of(work.parts, np.concatenate(owner), names)
             blobs = self._cache.fetch(entities.names, self._store.load)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from features.engine import slots
 from streams.partition import Partition
 from streams.publish import Outbox, Receipt
 
@@ -80,19 +79,23 @@ def rows_of(parts: Sequence[Part], partition: NDArray[np.int32]) -> list[slice]:
     return [slice(edges[i], edges[i + 1]) for i in range(len(parts))]
 
 
-def keys_of(parts: Sequence[Part], partition: NDArray[np.int32], names: Callable[[int, slice], list[str]]) -> Keys:
+def keys_of(
+    parts: Sequence[Part],
+    partition: NDArray[np.int32],
+    names: Callable[[int, slice], tuple[list[str], NDArray[np.int64]]],
+) -> Keys:
     """The state keys of a batch.
 
     Args:
         parts: In order of partition number.
         partition: int32[n], of each row.
-        names: Given a partition's number and some of its rows, the key of each row.
+        names: Given a partition's number and its rows, their keys, each once, and which of them each row belongs to.
     """
     known: list[str] = []
     slot = np.empty(len(partition), np.int64)
     edges = [0]
     for part, rows in zip(parts, rows_of(parts, partition), strict=True):
-        mine, of = slots(names(part.partition.number, rows))
+        mine, of = names(part.partition.number, rows)
         slot[rows] = of + len(known)
         known += mine
         edges.append(len(known))

@@ -170,7 +170,7 @@ def through_kernel(events: Sequence[Event], cut: int) -> Result:
         result.accounts.update(zip(accounts, advanced.blobs, strict=True))
         parts.append(advanced.features[label == PAYMENT])
         activity = _both(of_payments(columns, advanced.features), of_labels(columns, label), label)
-        entities, slot = slots(activity.entity.tolist())
+        entities, slot = slots(activity.entity)
         new = advance_entities([result.entities.get(e) for e in entities], slot, activity)
         result.entities.update(zip(entities, new, strict=True))
     result.features = np.concatenate(parts)
@@ -181,7 +181,7 @@ def through_kernel(events: Sequence[Event], cut: int) -> Result:
 def ask(payments: Sequence[Payment], entities: dict[int, bytes], features: NDArray[np.float64]) -> None:
     """Fill the entity features of payments, float64[n, features]."""
     columns, _ = columns_of(payments)
-    names, slot = slots(columns.entities.ravel().tolist())
+    names, slot = slots(columns.entities.ravel())
     slots_of = np.where(columns.entities == 0, -1, slot.reshape(columns.entities.shape))
     query_entities([entities.get(e) for e in names], slots_of, columns, features)
 
