@@ -52,7 +52,7 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         broker_session_timeout=worker.session_timeout_s,
         broker_heartbeat_interval=worker.session_timeout_s / 3,
         broker_request_timeout=max(40.0, 2 * worker.session_timeout_s),
-        broker_max_poll_records=worker.batch_max,
+        broker_max_poll_records=worker.batch_max // 2,  # a batch is up to two polls, see streams.transport
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=worker.instance or None,

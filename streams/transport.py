@@ -50,7 +50,7 @@ class Consumer(driver.Consumer):
         self,
         timeout: float,  # noqa: ASYNC109 — the signature of Faust's hook
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Fetch messages, at most batch_max, and yield them by topic."""
+        """Fetch messages, in one or two polls of half of batch_max each, and yield them by topic."""
         await self._runner.ready()
         generation = self._runner.generation
         records, active = await self._wait_next_records(timeout)

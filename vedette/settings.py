@@ -92,7 +92,7 @@ class WorkerSettings(Section, frozen=True):
     """`[worker]`: the streaming worker."""
 
     group: Annotated[str, Meta(description="Kafka consumer group")] = "vedette-worker"
-    batch_max: Annotated[int, Meta(ge=1, le=10_000, description="transactions handed to the pipeline at once")] = 4000
+    batch_max: Annotated[int, Meta(ge=2, le=20_000, description="transactions handed to the pipeline at once")] = 8000
     cache_accounts: Annotated[int, Meta(ge=0, description="account states kept in memory")] = 2_000_000
     model: Annotated[str, Meta(description="model folder")] = "models/demo"
     policy: Annotated[str, Meta(description="policy file")] = "streams/policy.yaml"
