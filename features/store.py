@@ -66,6 +66,10 @@ class StateStore(Protocol):
         """
         ...
 
+    def probe(self, partition: int) -> None:
+        """Raise UnavailableError unless a partition could be written; nothing is changed."""
+        ...
+
 
 class RedisStore:
     """State in Redis: all keys of a partition share a hash tag, so that on a cluster, too, one step writes them.
@@ -155,6 +159,12 @@ class RedisStore:
                 f"partition {partition} belongs to another worker now (epoch {epoch} is over)",
                 remedy="nothing was written; this worker gives the partition up",
             )
+
+    def probe(self, partition: int) -> None:
+        """See StateStore."""
+        with reachable():
+            # A write, so that it is refused where any other would be: without memory, or by a replica.
+            self._client.hincrby(keys.meta(self.prefix, partition), keys.EPOCH, 0)
 
     def ping(self) -> None:
         """Raise UnavailableError unless Redis answers."""

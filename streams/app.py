@@ -87,6 +87,7 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
     async def finish_in_flight(_: faust.App, revoked: Any, **__: Any) -> None:
         del revoked
         await runner.drain()
+        runner.revoked()
 
     @app.on_before_shutdown.connect
     async def finish_and_stop(_: faust.App, **__: Any) -> None:
@@ -98,6 +99,10 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         loop = asyncio.get_running_loop()
         runner.on_failure = lambda error: _crash(app, loop, error)
         await runner.beat()
+
+    @app.task
+    async def look() -> None:
+        await _or_end(runner.look())
 
     @app.task
     async def gather() -> None:

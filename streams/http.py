@@ -51,7 +51,8 @@ def _answer(path: str, metrics: Metrics) -> tuple[int, str, bytes]:
             return 200, "application/json", json.dumps(health).encode()
         case "/readyz":
             waiting = metrics.waiting_for or (None if metrics.assigned else "partitions")
-            body = {"status": "waiting", "for": waiting} if waiting else {"status": "ready"}
+            status = "degraded" if metrics.deciding_without_history else "waiting"
+            body = {"status": status, "for": waiting} if waiting else {"status": "ready"}
             return 503 if waiting else 200, "application/json", json.dumps(body).encode()
         case _:
             return 404, "text/plain; charset=utf-8", b"not here: /metrics, /healthz, /readyz\n"

@@ -71,6 +71,9 @@ class Metrics:
         )
         self.partitions = Gauge("vedette_partitions", "Partitions owned", registry=registry)
         self.degraded = Gauge("vedette_degraded", "1 while waiting for a part that is away", registry=registry)
+        self.degraded_decisions = Counter(
+            "vedette_degraded_decisions", "Decisions without history, to be followed by others", registry=registry
+        )
         self.in_force = Gauge("vedette_in_force", "1 for what is in force", ["role", "version"], registry=registry)
         self.scored = Counter("vedette_model_scored", "Payments a model scored", ["role", "model"], registry=registry)
         self.flagged = Counter(
@@ -84,6 +87,7 @@ class Metrics:
         self.refusal: str | None = None
         """Why the latest control record was refused; None once one has been obeyed."""
         self.waiting_for: str | None = None
+        self.deciding_without_history = False
         self.assigned = False
 
     def finished(self, work: Work, now_ms: int) -> None:
@@ -91,7 +95,8 @@ class Metrics:
         self.messages.labels(work.topic).inc(work.received)
         self.batch.observe(np.array([float(work.received)]))
         if len(work.produced_at):
-            self.latency.observe((now_ms - work.produced_at) / 1000.0)
+            # A producer's clock may be ahead of this one.
+            self.latency.observe(np.maximum(now_ms - work.produced_at, 0) / 1000.0)
         for action, times in collections.Counter(decision.action for decision in work.outbox.decisions).items():
             self.decisions.labels(action).inc(times)
         for stage, seconds in work.stages.items():
@@ -124,15 +129,24 @@ class Metrics:
         self.refused.inc()
         self.refusal = why
 
+    def without_history(self) -> None:
+        """Say that payments are decided without history until partitions are owned anew."""
+        self.deciding_without_history = True
+        self.waiting("Redis")
+
     def waiting(self, what: str | None) -> None:
         """Say what the worker waits for, or that it goes on."""
-        self.waiting_for = what
-        self.degraded.set(what is not None)
+        self.waiting_for = what or ("Redis" if self.deciding_without_history else None)
+        self.degraded.set(self.waiting_for is not None)
 
     def owned(self, partitions: Mapping[int, Partition]) -> None:
-        """Say which partitions the worker owns."""
+        """Say which partitions the worker owns; of the lag of others it says nothing any more."""
         self.partitions.set(len(partitions))
-        self.assigned = True
+        self.lag.clear()
+        self.assigned = bool(partitions)
+        if partitions:
+            self.deciding_without_history = False
+            self.waiting(None)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

@@ -21,7 +21,8 @@ from vedette.topics import Name
 RECORDED = pa.schema(
     [("transaction_id", pa.string()), ("recorded_action", pa.int8()), ("recorded_score", pa.float64())]
 )
-"""What stands beside each transaction: index into ACTIONS and probability of its first decision; null without one."""
+"""What stands beside each transaction: index into ACTIONS and probability of its first decision that is not degraded;
+null without one."""
 
 _LABELS = pa.schema([("transaction_id", pa.string()), ("fraud", pa.bool_()), ("labelled_at", pa.int64())])
 _NO_LABEL = {"fraud": pa.bool_(), "labelled_at": pa.int64()}
@@ -46,6 +47,7 @@ class _Decided(msgspec.Struct, gc=False):
     action: Action
     score: float
     follows: str = ""
+    degraded: bool = False
 
 
 @contextmanager
@@ -122,7 +124,9 @@ def _decisions(pieces: Iterator[list[Any]]) -> Iterator[pa.RecordBatch]:
             decided = decode(b"[" + b",".join([message.value() for message in piece]) + b"]")
         except msgspec.MsgspecError as error:
             raise InputError(f"topic {Name.DECISIONS} holds what is no decision: {error}") from error
-        yield _batch([(d.transaction_id, numbers[d.action], d.score) for d in decided if not d.follows], RECORDED)
+        yield _batch(
+            [(d.transaction_id, numbers[d.action], d.score) for d in decided if not (d.follows or d.degraded)], RECORDED
+        )
 
 
 def _batch(rows: list[tuple[Any, ...]], schema: pa.Schema) -> pa.RecordBatch:

@@ -19,7 +19,7 @@ from features.activity import Records, of_labels, of_payments
 from features.backfill import label_columns
 from features.catalogue import ENTITIES
 from features.columns import Columns, entity_hash
-from features.engine import advance_accounts, advance_entities, query_entities, slots
+from features.engine import advance_accounts, advance_entities, query_entities, slots, stateless_features
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
 from features.limits import fill_limits
@@ -31,6 +31,7 @@ from streams.partition import Cache, Partition, claim
 from streams.publish import Outbox, Publisher, Receipt
 from streams.work import Keys, Part, Work, keys_of, rows_of
 from vedette import keys
+from vedette.errors import UnavailableError
 from vedette.topics import Name
 
 _CARRIED = ("transaction_id", "account_id", "event_time", "amount")
@@ -95,6 +96,33 @@ class Pipeline:
         for part in parts:
             part.partition.meta |= part.meta
         return work
+
+    @property
+    def patience_s(self) -> float:
+        """How long the policy in force lets payments wait for the store."""
+        return self._judges.panel.champion.policy.patience_s
+
+    def decide_without_history(self, records: Sequence[Record]) -> int:
+        """Decide on payments by what they say themselves, and publish that, marked as degraded; how many there are.
+
+        Nothing is taken in: once the store is back the same payments are computed, and decided, as if they came for
+        the first time.
+        """
+        decoded, _ = decode_transactions(records, self._max_future_ms)
+        features = stateless_features(from_batch(decoded.batch))
+        scored = self._judges.panel.judge(decoded.batch, features, decoded.extra, degraded=True)
+        outbox = Outbox(Name.TRANSACTIONS, decisions=scored.decisions, alerts=scored.alerts)
+        self._publisher.wait(self._publisher.send(outbox))
+        return len(scored.decisions)
+
+    def can_write(self) -> bool:
+        """Whether the store takes state of every partition that is owned."""
+        try:
+            for number in self.owned:
+                self._store.probe(number)
+        except UnavailableError:
+            return False
+        return True
 
     def publish(self, works: Sequence[Work]) -> None:
         """First half of finishing batches: hand everything to the broker and wait until it has it."""

@@ -4,6 +4,7 @@ A policy is one YAML file; docs/policy.md describes it to its authors. Here are 
 which looks at nothing but its arguments and treats each payment as if it came alone, and its loading.
 """
 
+import math
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,6 +162,12 @@ class Lists(_Entry, frozen=True):
     block: list[BlockList] = []
 
 
+class Degraded(_Entry, frozen=True):
+    """Payments are decided without their history when the state store has been away for so long."""
+
+    after_s: Annotated[float, Meta(gt=0, le=86_400)]
+
+
 class PolicyForm(_Entry, frozen=True):
     """The whole file."""
 
@@ -171,6 +178,7 @@ class PolicyForm(_Entry, frozen=True):
     rules: list[SqlRule] = []
     limits: list[Limit] = []
     lists: Lists = Lists()
+    degraded: Degraded | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,11 @@ class Policy:
             column for allowance in self.limits for column in (*allowance.columns, *(name for name, _ in _TOTALS))
         }
         return (self.rules.columns | lists | limits) - {"amount", "currency"}
+
+    @property
+    def patience_s(self) -> float:
+        """How long payments wait for the state store; inf is for ever."""
+        return self.form.degraded.after_s if self.form.degraded else math.inf
 
     @cached_property
     def limits(self) -> tuple[Allowance, ...]:

@@ -27,6 +27,8 @@ _log = structlog.get_logger("vedette.worker")
 
 _GATHER_S = 0.2
 _GATHERED = 1_000
+_LOOK_S = 0.5
+_NEED_STATE = ("load state", "write state")
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 5.0
 EXIT_STUCK = 75
@@ -48,6 +50,10 @@ class Batch:
 
 class Stopped(Exception):  # noqa: N818 — not an error: the worker was asked to stop while it waited
     """The worker stops; whatever was not finished will be done again from the watermark."""
+
+
+class _OutOfPatienceError(Exception):
+    """Redis has been away for longer than the policy lets payments wait."""
 
 
 class Runner:
@@ -76,6 +82,9 @@ class Runner:
         self._gathered: dict[str, list[Batch]] = {}
         self._computed: collections.deque[Work] = collections.deque()
         self._stopping = threading.Event()
+        self._degraded = threading.Event()
+        self.may_resume = False
+        """Redis is back, and what was decided without history since is to be read again."""
         self._busy: dict[str, float] = {}
         self._failed: BaseException | None = None
         self._loop_seen = math.inf  # not before it turns: joining the group takes as long as the broker wants
@@ -135,7 +144,10 @@ class Runner:
         def change() -> dict[int, Partition]:
             self._finish.submit(lambda: None).result()
             self.generation += 1
-            return self._retry("claim partitions", lambda: self._pipeline.assign(numbers))
+            owned = self._retry("claim partitions", lambda: self._pipeline.assign(numbers))
+            self._degraded.clear()
+            self.may_resume = False
+            return owned
 
         loop = asyncio.get_running_loop()
         partitions = await loop.run_in_executor(self._compute, self._step, "compute", change)
@@ -143,6 +155,16 @@ class Runner:
         self._metrics.owned(partitions)
         _log.info("partitions assigned", partitions=sorted(numbers), generation=self.generation)
         return partitions
+
+    def revoked(self) -> None:
+        """Note that, as far as the group knows, nothing is owned until the next assignment."""
+        self._metrics.owned({})
+
+    async def look(self) -> None:
+        """While payments are decided without history, look whether Redis is back; runs until cancelled."""
+        while True:
+            await asyncio.sleep(_LOOK_S)
+            self.may_resume = self._degraded.is_set() and await asyncio.to_thread(self._pipeline.can_write)
 
     async def drain(self) -> None:
         """Wait until everything in flight is finished."""
@@ -188,10 +210,21 @@ class Runner:
                 os._exit(EXIT_STUCK)
 
     def _compute_one(self, topic: str, batches: Sequence[Batch]) -> Work | None:
+        current = [batch for batch in batches if batch.generation == self.generation]
+        if not self._degraded.is_set():
+            try:
+                return self._compute_with_history(topic, current)
+            except _OutOfPatienceError:
+                pass
+        if topic == Name.TRANSACTIONS and current:  # labels and activity are for the state alone
+            records = [record for batch in current for part in batch.records.values() for record in part]
+            decided = self._retry("publish", lambda: self._pipeline.decide_without_history(records))
+            self._metrics.degraded_decisions.inc(decided)
+        return None
+
+    def _compute_with_history(self, topic: str, batches: Sequence[Batch]) -> Work | None:
         messages: dict[int, list[Record]] = {}
         for batch in batches:
-            if batch.generation != self.generation:
-                continue
             for number, records in batch.records.items():
                 mine = messages.setdefault(number, [])
                 position = mine[-1].offset + 1 if mine else self._pipeline.owned[number].position(topic)
@@ -211,9 +244,14 @@ class Runner:
         partitions = {part.partition.number: part.partition for work in works for part in work.parts}
         if not works or all(partition.lost_since for partition in partitions.values()):
             return
+        if self._degraded.is_set():
+            return  # what is not written will be computed again from the watermark
         self._retry("publish", lambda: self._pipeline.publish(works))
-        for partition in partitions.values():
-            self._commit(works, partition)
+        try:
+            for partition in partitions.values():
+                self._commit(works, partition)
+        except _OutOfPatienceError:
+            return
         for work in works:
             self._metrics.finished(work, self._clock.now_ms())
 
@@ -244,12 +282,15 @@ class Runner:
     def _retry(self, what: str, attempt: Callable[[], _T]) -> _T:
         """Try until it works: while Redis or the broker is away nothing is read on, and so nothing is lost."""
         pause = _FIRST_PAUSE_S
+        since = time.monotonic()
         while True:
             try:
                 result = attempt()
             except UnavailableError as error:
                 _log.warning("waiting", to=what, because=str(error), next_try_s=pause)
                 self._metrics.waiting(what)
+                if what in _NEED_STATE and self._gives_up(since):
+                    raise _OutOfPatienceError from error
                 step = threading.current_thread().name.split("_")[0]
                 self._busy.pop(step, None)
                 if self._stopping.wait(pause):
@@ -259,3 +300,11 @@ class Runner:
             else:
                 self._metrics.waiting(None)
                 return result
+
+    def _gives_up(self, since: float) -> bool:
+        """Whether to decide without history from now on, instead of waiting for Redis any longer."""
+        if not self._degraded.is_set() and time.monotonic() - since >= self._pipeline.patience_s:
+            self._degraded.set()
+            self._metrics.without_history()
+            _log.warning("deciding without history until Redis is back", waited_s=round(time.monotonic() - since, 1))
+        return self._degraded.is_set()

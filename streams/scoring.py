@@ -151,6 +151,7 @@ def alert(decision: Decision, batch: pa.RecordBatch, row: int) -> Alert:
         score=decision.score,
         expected_loss=decision.expected_loss,
         reasons=decision.reasons,
+        degraded=decision.degraded or msgspec.UNSET,
         segment=batch.column("account_type")[row].as_py(),
         **of,
     )

@@ -4,6 +4,7 @@ Faust spends some 80 microseconds on every event; on an event that is a batch, t
 internals of the pinned faust-streaming release, so tests/streams/test_faust_contract.py makes sure they still exist.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, ClassVar
@@ -37,6 +38,7 @@ class Consumer(driver.Consumer):
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._next: dict[TP, int] = {}  # where what was handed over ends
+        self._seeking = asyncio.Lock()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -52,6 +54,10 @@ class Consumer(driver.Consumer):
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """Fetch messages, in one or two polls of half of batch_max each, and yield them by topic."""
         await self._runner.ready()
+        if self._runner.may_resume and self.flow_active:
+            self.log.warning("Redis is back; what was decided without history is read again")
+            with contextlib.suppress(IllegalStateError):  # partitions are being assigned anew: perform_seek follows
+                await self.perform_seek()
         generation = self._runner.generation
         records, active = await self._wait_next_records(timeout)
         if records:
@@ -106,6 +112,10 @@ class Consumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Claim all assigned partitions and read on from their watermarks; the committed offset is only a hint."""
+        async with self._seeking:  # Redis may be back in the middle of an assignment
+            await self._claim_and_seek()
+
+    async def _claim_and_seek(self) -> None:
         assigned = {TP(tp.topic, tp.partition) for tp in self.assignment()}
         numbers = {tp.partition for tp in assigned}
         apart = [

@@ -6,7 +6,7 @@ import pyarrow as pa
 from features import NAMES
 from features.activity import of_payments
 from features.columns import from_batch
-from features.engine import advance_accounts, advance_entities, query_entities
+from features.engine import advance_accounts, advance_entities, query_entities, stateless_features
 from streams.decode import SCHEMA
 from streams.panel import Panel, Scored
 
@@ -24,4 +24,5 @@ def warm_up(panel: Panel) -> Scored:
     records = of_payments(columns, advanced.features)
     blobs = advance_entities([None] * len(records.kind), records.kind, records.activity)
     query_entities(blobs, records.kind.reshape(1, -1), columns, advanced.features)
+    stateless_features(columns)
     return panel.judge(batch, np.zeros((1, len(NAMES))), [{}], degraded=False)

@@ -122,6 +122,7 @@ class Alert(Event, frozen=True, omit_defaults=False):
     device_id: str | None = None
     ip_address: str | None = None
     segment: Annotated[str | None, Meta(description="account_type of the transaction")] = None
+    degraded: Annotated[bool, Meta(description="decided without history")] | UnsetType = UNSET
 
 
 class Challenge(Event, frozen=True, omit_defaults=False):

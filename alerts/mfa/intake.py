@@ -63,7 +63,7 @@ class Intake:
                 reason=str(error),
             )  # fmt: skip
             return
-        if decision.action != "challenge":
+        if decision.action != "challenge" or decision.degraded:  # what is decided without history is decided again
             return
         payee = decision.payee or decision.merchant_id or ""
         binding = Binding(

@@ -18,7 +18,11 @@ SHOWN = 14
 
 
 class _Decided(msgspec.Struct, frozen=True):
-    """What is counted of a decision; the second one about a challenged payment says what it follows."""
+    """What is counted of a decision.
+
+    There is one more about a challenged payment, which says what it follows, and about one that was first decided
+    without history.
+    """
 
     account_id: str
     event_time: int
@@ -26,6 +30,7 @@ class _Decided(msgspec.Struct, frozen=True):
     currency: str
     action: str
     follows: str | None = None
+    degraded: bool = False
 
 
 _DECODER = msgspec.json.Decoder(_Decided)
@@ -49,7 +54,7 @@ def count(connection: Connection, records: Sequence[Record]) -> None:
             decided = _DECODER.decode(record.value or b"")
         except msgspec.DecodeError:
             continue  # a picture is no place to complain about another's message
-        if decided.follows is None:
+        if decided.follows is None and not decided.degraded:
             sums = days[decided.account_id, decided.event_time // DAY, decided.currency]
             sums[0] += 1
             sums[1] += decided.amount

@@ -243,10 +243,11 @@ class Deployment:
         self.reach(more)
         return worker
 
-    def rest(self) -> None:
-        """Publish what was kept of the burst, if anything, so that there is something left to take in."""
+    def rest(self) -> int:
+        """Publish what was kept of the burst, if anything, so that there is something to take in; how many payments."""
         kept, self._kept = self._kept, []
         self.publish(kept)
+        return sum(message.transaction_id is not None for message in kept)
 
     def recovered(self, since: float) -> float:
         """Wait for the next payment to be taken in; seconds since a moment of the performance counter."""

@@ -46,7 +46,10 @@ class Difference:
 
 @dataclass
 class Outcome:
-    """What came out. Whatever was published more than once with the same content is there once."""
+    """What came out. Whatever was published more than once with the same content is there once.
+
+    What was decided without history is left out: it counts for nothing unless something with history follows.
+    """
 
     decisions: dict[str, set[bytes]] = field(default_factory=dict)
     alerts: dict[str, set[bytes]] = field(default_factory=dict)
@@ -135,6 +138,7 @@ class Topics:
 
 class _OfTransaction(msgspec.Struct):
     transaction_id: str
+    degraded: bool = False
 
 
 def outcome(settings: Settings, topics: Topics) -> Outcome:
@@ -142,8 +146,9 @@ def outcome(settings: Settings, topics: Topics) -> Outcome:
     result = Outcome()
     for topic, into in ((Name.DECISIONS, result.decisions), (Name.ALERTS, result.alerts)):
         for message in topics.messages(topic):
-            transaction = msgspec.json.decode(message.value(), type=_OfTransaction).transaction_id
-            into.setdefault(transaction, set()).add(message.value())
+            about = msgspec.json.decode(message.value(), type=_OfTransaction)
+            if not about.degraded:
+                into.setdefault(about.transaction_id, set()).add(message.value())
     for message in topics.messages(Name.DLQ):
         result.dead.setdefault(source(message, settings), set()).add(content(message.key(), message.value()))
     for message in topics.messages(Name.FEATURES):

@@ -4,17 +4,19 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 
 import msgspec
 
 from bench.faults.deployment import PATIENCE_S, Deployment, claim
-from bench.rig import wait_until
+from bench.rig import POLICY, wait_until
 from features.redis_client import connect
 from models.folder import BOOSTER, CONTRACT
 from streams.runner import EXIT_STUCK
 from vedette import VedetteError, keys
+from vedette.topics import Name
 
 
 def unreadable_state(run: Deployment) -> float:
@@ -72,6 +74,50 @@ def redis_killed(run: Deployment) -> float:
     claim(worker.metric("vedette_degraded") == 0, "the metric is back")
     claim(worker.running, "the worker lives through it")
     return max(seconds)
+
+
+def redis_killed_for_long(run: Deployment) -> float:
+    """Redis is killed, and started again long after payments have begun to be decided without history."""
+    return _decided_without_history(run, run.stack.redis.kill, run.stack.redis.start)
+
+
+def redis_frozen_for_long(run: Deployment) -> float:
+    """Likewise Redis is frozen: what it had been asked before, it does when it thaws."""
+
+    def tell(number: signal.Signals) -> None:
+        os.kill(run.stack.redis.pid, number)
+
+    return _decided_without_history(run, lambda: tell(signal.SIGSTOP), lambda: tell(signal.SIGCONT))
+
+
+def _decided_without_history(run: Deployment, leave: Callable[[], None], come_back: Callable[[], None]) -> float:
+    policy = run.directory / "policy.yaml"
+    policy.write_text(POLICY.read_text(encoding="utf-8") + "\ndegraded: {after_s: 0.5}\n", encoding="utf-8")
+    worker = run.in_burst(policy=str(policy), redis_timeout_s=0.5)
+    leave()
+    try:
+        wait_until(lambda: '"degraded"' in worker.get("/readyz")[1], PATIENCE_S, "decisions without history")
+        claim(worker.metric("vedette_degraded") == 1, "the metric says so")
+        claim(worker.get("/healthz")[0] == 200, "it is healthy all the same")
+        more = run.rest()
+        wait_until(
+            lambda: worker.metric("vedette_degraded_decisions_total") >= more,
+            PATIENCE_S, "a decision on every payment that came since", every_s=0.1,
+        )  # fmt: skip
+    finally:
+        come_back()
+    seconds = run.recovered(perf_counter())
+    run.finish()
+    claim(worker.ready and worker.metric("vedette_degraded") == 0, "it is itself again")
+    claim(len(worker.events("partitions assigned")) == 2 and worker.running, "it has claimed its partitions once more")
+    said = [msgspec.json.decode(message.value()) for message in run.topics.messages(Name.DECISIONS)]
+    claim(sum(decision["degraded"] for decision in said) >= more, "those decisions are marked")
+    stands = {decision["transaction_id"]: decision for decision in said}
+    claim(not any(decision["degraded"] for decision in stands.values()), "the last decision of each has history")
+    alerts = [msgspec.json.decode(message.value()) for message in run.topics.messages(Name.ALERTS)]
+    ids = {alert["alert_id"] for alert in alerts}
+    claim(len(ids) == len({alert["transaction_id"] for alert in alerts}), "an alert that follows another has its id")
+    return seconds
 
 
 def redis_failed_over(run: Deployment) -> float:

@@ -37,6 +37,8 @@ SCENARIOS = (
     Scenario(7, "workers join and leave in a burst", workers.rebalanced, alone=False),
     Scenario(8, "broker killed and restarted", parts.broker_killed),
     Scenario(9, "Redis killed and restarted, twice", parts.redis_killed),
+    Scenario(9, "Redis killed for long, payments decided without history", parts.redis_killed_for_long),
+    Scenario(9, "Redis frozen for long, likewise", parts.redis_frozen_for_long),
     Scenario(9, "Redis fails over to its replica", parts.redis_failed_over, pair=True),
     Scenario(10, "Redis out of memory", parts.redis_full),
     Scenario(14, "every message delivered ten times, shuffled", workers.repeated_tenfold),

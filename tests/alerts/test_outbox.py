@@ -147,13 +147,14 @@ def test_one_process_sends_from_a_database(database: IncidentSettings) -> None:
 
 
 def test_days_are_counted_once_per_decision(engine: Engine) -> None:
-    """Delivered again, or a second decision about the same payment, adds nothing; junk is passed over."""
+    """Delivered again, decided provisionally before or finally afterwards, nothing is added; junk is passed over."""
     body = b'{"account_id":"a","event_time":1700000000000,"amount":%d,"currency":"EUR","action":"%s"%s}'
     records = [
         Record("decisions", 0, 0, body % (100, b"approve", b"")),
         Record("decisions", 0, 1, body % (7, b"challenge", b"")),
         Record("decisions", 0, 2, body % (7, b"decline", b',"follows":"challenge-1"')),
         Record("decisions", 0, 3, b"junk"),
+        Record("decisions", 0, 4, body % (100, b"review", b',"degraded":true')),
     ]
     for part in (records[:2], records, records):
         with engine.begin() as connection:

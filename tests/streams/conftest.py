@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import pytest
@@ -21,8 +22,15 @@ from vedette.settings import Settings
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 2
 
-MakePipeline = Callable[[Settings], Pipeline]
 NewDeployment = Callable[[str], Settings]
+
+
+class MakePipeline(Protocol):
+    """Makes a pipeline, under another judge if one is given."""
+
+    def __call__(self, settings: Settings, judge: Judge = ...) -> Pipeline:
+        """A pipeline that owns no partition yet."""
+        ...
 
 
 @pytest.fixture(scope="session")
@@ -52,7 +60,7 @@ def pipeline(judge: Judge) -> Iterator[MakePipeline]:
     stores: list[RedisStore] = []
     publishers: dict[str, Publisher] = {}
 
-    def make(settings: Settings) -> Pipeline:
+    def make(settings: Settings, judge: Judge = judge) -> Pipeline:
         stores.append(RedisStore(settings.redis))
         prefix = settings.topics.prefix
         publishers[prefix] = publishers.get(prefix) or Publisher(settings.kafka, prefix)

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -406,6 +407,7 @@ def test_any_text_is_a_rule_or_a_policy_error(text: str) -> None:
         ("thresholds: {review: [{expected_loss: {EUR: 0.001, other: 1}}]}", ":4:23", "2 decimal places"),
         ("thresholds: {review: [{expected_loss: {JPY: 1.5, other: 1}}]}", ":4:23", "0 decimal places"),
         ("thresholds: {review: [{expected_loss: {EUR: -5, other: 1}}]}", ":4:24", "regex"),
+        ("degraded: {after_s: 0}", ":4:12", "> 0"),
         ("limits: [{name: l, currency: EUR, action: review}]", ":4:10", "daily or a monthly"),
         ("lists: {allow: [{name: l, column: amount, values: [a], reason: r}]}", ":4:35", "'amount'"),
         ("lists: {allow: [{name: l, column: payee, reason: r}]}", ":4:17", "values or a file"),
@@ -425,6 +427,12 @@ def test_a_mistake_is_told_with_its_place(write: Write, body: str, place: str, w
         load_policy(path, KNOWN)
     assert f"{path}{place}: " in str(caught.value)
     assert why in str(caught.value)
+
+
+def test_patience_is_without_end_unless_it_is_given(write: Write) -> None:
+    """Payments wait for the state store as long as the policy says, and for ever if it says nothing."""
+    assert load_policy(write("degraded: {after_s: 2.5}"), KNOWN).patience_s == 2.5
+    assert load_policy(write(""), KNOWN).patience_s == math.inf
 
 
 def test_a_newer_form_is_refused(write: Write) -> None:

@@ -8,15 +8,19 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.faults.outcome import Topics, state
 from bench.faults.poison import transaction
 from stack.local import LocalStack
 from streams.metrics import Metrics
+from streams.policy import Degraded
 from streams.runner import EXIT_STUCK, Batch, Runner, Stopped
+from streams.scoring import Judge
 from tests.conftest import running, wait_for
 from tests.streams.conftest import PARTITIONS, ROOT, MakePipeline, NewDeployment
 from tests.streams.feed import Record
 from vedette import SystemClock
 from vedette.errors import StateError, VedetteError
+from vedette.events import Decision
 from vedette.settings import Settings, describe
 from vedette.topics import Name
 
@@ -134,11 +138,16 @@ def own_stack(tmp_path: Path) -> Iterator[LocalStack]:
     yield from running(LocalStack(tmp_path / "stack"))
 
 
-def test_redis_that_is_away_is_waited_for(own_stack: LocalStack, deployment: NewDeployment, runner: MakeRunner) -> None:
-    """While Redis is away the batch waits and readiness says for what; when Redis is back the batch is finished."""
+@pytest.fixture
+def on_own(own_stack: LocalStack, deployment: NewDeployment) -> Settings:
+    """A deployment whose Redis is that one."""
     settings = deployment("a")
-    settings = msgspec.structs.replace(settings, redis=msgspec.structs.replace(settings.redis, url=own_stack.redis_url))
-    made = runner(settings)
+    return msgspec.structs.replace(settings, redis=msgspec.structs.replace(settings.redis, url=own_stack.redis_url))
+
+
+def test_redis_that_is_away_is_waited_for(own_stack: LocalStack, on_own: Settings, runner: MakeRunner) -> None:
+    """While Redis is away the batch waits and readiness says for what; when Redis is back the batch is finished."""
+    made = runner(on_own)
 
     async def run() -> None:
         await own(made)
@@ -155,13 +164,54 @@ def test_redis_that_is_away_is_waited_for(own_stack: LocalStack, deployment: New
     asyncio.run(run())
 
 
+def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
+    own_stack: LocalStack, on_own: Settings, deployment: NewDeployment, pipeline: MakePipeline, judge: Judge,
+    topics: Callable[[Settings], Topics],
+) -> None:  # fmt: skip
+    """They are decided without history, and again once Redis is back, with what a worker gives that never missed it."""
+    form = msgspec.structs.replace(judge.policy.form, degraded=Degraded(after_s=0.2))
+    hasty = dataclasses.replace(judge, policy=dataclasses.replace(judge.policy, form=form))
+    calm = deployment("b")
+    made, other = (
+        Runner(pipeline(settings, hasty), Metrics(), SystemClock(), stuck_after_s=60) for settings in (on_own, calm)
+    )
+
+    async def run() -> None:
+        await own(made)
+        await made.submit(batch(0, 10, made.generation))
+        await made.drain()
+        own_stack.redis.kill()
+        await made.submit(batch(10, 10, made.generation))  # the account is held in memory, so its state is not missed
+        await asyncio.to_thread(wait_for, lambda: made._metrics.deciding_without_history, 60)
+        await made.submit(batch(20, 10, made.generation))
+        assert made._metrics.degraded_decisions._value.get() == 10
+        assert made.watermark(Name.TRANSACTIONS, 0) == 10
+        looking = asyncio.create_task(made.look())
+        own_stack.redis.start()
+        await asyncio.to_thread(wait_for, lambda: made.may_resume, 60)
+        looking.cancel()
+        await own(made, start=10)
+        assert not made._metrics.deciding_without_history
+        await made.submit(batch(10, 20, made.generation))
+        await made.drain()
+        await own(other)
+        await other.submit(batch(0, 30, other.generation))
+        await other.drain()
+
+    asyncio.run(run())
+    said = [msgspec.json.decode(message.value(), type=Decision) for message in topics(on_own).messages(Name.DECISIONS)]
+    assert [decision.transaction_id for decision in said if decision.degraded] == [f"t{i}" for i in range(20, 30)]
+    stands = {decision.transaction_id: decision for decision in said}
+    undisturbed = topics(calm).messages(Name.DECISIONS)
+    assert list(stands.values()) == [msgspec.json.decode(message.value(), type=Decision) for message in undisturbed]
+    assert state(on_own) == state(calm)
+
+
 def test_stopping_ends_the_wait_for_parts_that_are_away(
-    own_stack: LocalStack, deployment: NewDeployment, runner: MakeRunner
+    own_stack: LocalStack, on_own: Settings, runner: MakeRunner
 ) -> None:
     """A worker told to end does not wait for Redis to come back; what was not written is done again later."""
-    settings = deployment("a")
-    settings = msgspec.structs.replace(settings, redis=msgspec.structs.replace(settings.redis, url=own_stack.redis_url))
-    made = runner(settings)
+    made = runner(on_own)
 
     async def run() -> None:
         await own(made)
@@ -176,12 +226,10 @@ def test_stopping_ends_the_wait_for_parts_that_are_away(
 
 
 def test_wait_at_an_assignment_is_not_mistaken_for_being_stuck(
-    own_stack: LocalStack, deployment: NewDeployment, runner: MakeRunner
+    own_stack: LocalStack, on_own: Settings, runner: MakeRunner
 ) -> None:
     """When Redis was away while partitions were claimed, no step is under way once they are."""
-    settings = deployment("a")
-    settings = msgspec.structs.replace(settings, redis=msgspec.structs.replace(settings.redis, url=own_stack.redis_url))
-    made = runner(settings)
+    made = runner(on_own)
     own_stack.redis.kill()
 
     async def run() -> None:
