@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +13,21 @@ from cli.context import limits_of, settings_of
 from cli.progress import bars, shown, total_rows
 
 if TYPE_CHECKING:
-    from cli.progress import Show
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+
+    from cli.progress import Bar, Show
     from features import Backfill
+    from features.history import History
     from vedette import Settings
+
+
+class Engine(StrEnum):
+    """What computes."""
+
+    local = "local"
+    dask = "dask"
 
 
 class Start(StrEnum):
@@ -52,6 +64,11 @@ def backfill(
     scratch: Path | None = typer.Option(
         None, "--scratch", metavar="DIR", help="for what does not fit into memory [default: the temporary directory]"
     ),
+    engine: Engine = typer.Option(Engine.local, "--engine", help="dask spreads the work over a cluster"),
+    workers: int = typer.Option(2, "--workers", metavar="N", min=1, help="with dask: so many processes here"),
+    scheduler: str = typer.Option(
+        "", "--scheduler", metavar="ADDRESS", help="with dask: a cluster instead, whose workers all reach --scratch"
+    ),
     as_json: bool = typer.Option(False, "--json", help="print the summary as JSON"),
 ) -> None:
     """Compute all features of past transactions by the worker's own kernel, in order of event time."""
@@ -82,7 +99,12 @@ def backfill(
         batches = [read_batches(file, known, on_reject=rejected.add) for file in files]
         total = total_rows(files)
         with opened(chain.from_iterable(batches), Path(room), labels=labels, on_read=bar("reading", total)) as history:
-            frames = shown(computed(history.in_order(), state), bar("features", total))
+            frames = (
+                computed(history.in_order(), state)
+                if engine is Engine.local
+                else _on_dask(history, Path(room), state, workers, scheduler, bar)
+            )
+            frames = shown(frames, bar("features", total))
             rows = write_frame(output, frames) if output else sum(map(len, frames))
         if settings:
             _load(settings, state, overwrite, stream_from, bar("states", len(state.accounts) + len(state.entities)))
@@ -101,6 +123,28 @@ def backfill(
         typer.echo(f"{rows:,} transactions of {len(state.accounts):,} accounts", err=True)
     if rejected.count:
         typer.echo(f"{rejected.count:,} rows did not fit; {rejected.path} says which and why", err=True)
+
+
+def _on_dask(
+    history: History, scratch: Path, state: Backfill, workers: int, scheduler: str, bar: Bar
+) -> Iterator[pa.RecordBatch]:
+    from vedette.errors import InputError, UnavailableError
+
+    try:
+        from distributed import Client, LocalCluster
+
+        from features.spread import spread
+    except ImportError as error:
+        raise InputError("Dask is not installed", remedy="pip install 'vedette[dask]'") from error
+    with ExitStack() as stack:
+        cluster = scheduler or stack.enter_context(
+            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
+        )
+        try:
+            client = stack.enter_context(Client(cluster))
+        except (OSError, ValueError) as error:
+            raise UnavailableError(f"the Dask scheduler at {scheduler} does not answer: {error}") from error
+        yield from spread(history, client, scratch, state, on_part=bar("parts", None))
 
 
 def _load(settings: Settings, state: Backfill, overwrite: bool, start: Start, show: Show) -> None:

@@ -42,11 +42,16 @@ class Records:
     """Of the entity, in the order of ENTITIES."""
 
 
-def of_payments(columns: Columns, features: NDArray[np.float64]) -> Records:
-    """The activity in payments, with their features, float64[n, features]; those of accounts must be filled."""
+def unusualness(features: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """How unusual n payments are for their accounts, in steps, from their features, float64[n, features]."""
     to_typical = features[:, _TO_TYPICAL].max(axis=1)
     steps = np.rint(np.where(np.isnan(to_typical), 1.0, to_typical) * UNUSUAL_STEPS)
-    return _records(columns, np.clip(steps, 0, 255).astype(np.uint8), np.full(len(columns), PAYMENT, np.int8))
+    return np.clip(steps, 0, 255).astype(np.uint8)
+
+
+def of_payments(columns: Columns, unusual: NDArray[np.uint8]) -> Records:
+    """The activity in n payments, of which is known how unusual they are."""
+    return _records(columns, unusual, np.full(len(columns), PAYMENT, np.int8))
 
 
 def of_labels(columns: Columns, fraud: NDArray[np.int8]) -> Records:

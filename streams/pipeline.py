@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features import NAMES, StateStore, from_batch
-from features.activity import Records, of_labels, of_payments
+from features.activity import Records, of_labels, of_payments, unusualness
 from features.backfill import label_columns
 from features.catalogue import ENTITIES
 from features.columns import Columns, entity_hash
@@ -204,7 +204,8 @@ class Pipeline:
             )
             names = (*NAMES, *(EXTRA + name for name in panel.extra))
             message = write(feature_batch(carried, names, panel.matrix(features, extra), scored.score, scored.about))
-            activity = self._messages(of_payments(columns, features), partition, offset, work.topic)
+            seen = of_payments(columns, unusualness(features))
+            activity = self._messages(seen, partition, offset, work.topic)
             return Outbox(work.topic, features=(work.parts[0].partition.number, message), activity=activity)
 
         if len(batch):

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from features import NAMES
-from features.activity import of_payments
+from features.activity import of_payments, unusualness
 from features.columns import from_batch
 from features.engine import advance_accounts, advance_entities, query_entities, stateless_features
 from streams.decode import SCHEMA
@@ -21,7 +21,7 @@ def warm_up(panel: Panel) -> Scored:
     columns = from_batch(batch)
     slot = np.zeros(1, np.int64)
     advanced = advance_accounts([None], slot, columns)
-    records = of_payments(columns, advanced.features)
+    records = of_payments(columns, unusualness(advanced.features))
     blobs = advance_entities([None] * len(records.kind), records.kind, records.activity)
     query_entities(blobs, records.kind.reshape(1, -1), columns, advanced.features)
     stateless_features(columns)

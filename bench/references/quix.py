@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 from quixstreams import Application, State
 
-from features.activity import of_payments
+from features.activity import of_payments, unusualness
 from features.columns import Columns
 from features.engine import advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings, narrow
@@ -80,7 +80,7 @@ def main(broker: str, _redis_url: str, prefix: str, model_file: str, events: str
             blob = state.get_bytes(STATE)
             columns = _columns(payment)
             query_entities([blob], _MERCHANT_ONLY, columns, features)
-            activity = of_payments(columns, features).activity
+            activity = of_payments(columns, unusualness(features)).activity
             state.set_bytes(STATE, advance_entities([blob], _SLOT, activity)[0])
         return encode(_decision(payment, float(scorer.predict(features)[0]), scorer.version, scorer.features_hash))
 

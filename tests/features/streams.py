@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from features.activity import PAYMENT, Activity, Records, of_labels, of_payments
+from features.activity import unusualness as kept_unusualness
 from features.catalogue import CATALOGUE, LABEL_DELAY, NAMES
 from features.columns import Columns, from_batch
 from features.engine import advance_accounts, advance_entities, query_entities, slots
@@ -169,7 +170,7 @@ def through_kernel(events: Sequence[Event], cut: int) -> Result:
         advanced = advance_accounts([result.accounts.get(a) for a in accounts], slot, columns, label)
         result.accounts.update(zip(accounts, advanced.blobs, strict=True))
         parts.append(advanced.features[label == PAYMENT])
-        activity = _both(of_payments(columns, advanced.features), of_labels(columns, label), label)
+        activity = _both(of_payments(columns, kept_unusualness(advanced.features)), of_labels(columns, label), label)
         entities, slot = slots(activity.entity)
         new = advance_entities([result.entities.get(e) for e in entities], slot, activity)
         result.entities.update(zip(entities, new, strict=True))

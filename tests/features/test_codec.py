@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from features.account_codec import VERSION as ACCOUNT_VERSION
-from features.activity import Activity, of_payments
+from features.activity import Activity, of_payments, unusualness
 from features.catalogue import NAMES
 from features.engine import advance_accounts, advance_entities, query_entities
 from features.kernel_entity import VERSION as ENTITY_VERSION
@@ -61,7 +61,7 @@ def read_entity(blob: bytes) -> bytes:
     columns, _ = columns_of([Payment("now", "a", START + 50 * DAY, 1234, device_id="d")])
     features = np.zeros((1, len(NAMES)))
     query_entities([blob], np.array([[0, 0, -1]]), columns, features)
-    return advance_entities([blob], np.zeros(1, np.int64), of_payments(columns, features).activity)[0]
+    return advance_entities([blob], np.zeros(1, np.int64), of_payments(columns, unusualness(features)).activity)[0]
 
 
 @settings(deadline=None, max_examples=100)

@@ -1,0 +1,54 @@
+"""A backfill over a cluster has the bits of one on its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from distributed import Client, LocalCluster
+
+from features import Backfill, backfill
+from features.history import opened
+from features.spread import spread
+from producers.simulation import Simulation
+from producers.simulator import simulate
+from streams.policy import load_policy
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Client]:
+    """Two workers, each a process of its own."""
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as processes,
+        Client(processes) as client,
+    ):
+        yield client
+
+
+def test_two_workers_give_the_same_bits(cluster: Client, tmp_path: Path) -> None:
+    """Frame and state of payments spread over two workers, some with late labels, are those of a plain backfill."""
+    config = Simulation(customers=100, terminals=50, days=25, seed=6, late_labels=0.3)
+    payments = pa.Table.from_batches(simulate(config)).combine_chunks()
+    nowhere = pa.array([None if row % 7 == 0 else name for row, name in enumerate(payments["merchant_id"].to_pylist())])
+    payments = payments.set_column(payments.schema.names.index("merchant_id"), "merchant_id", nowhere)
+    limits = load_policy(ROOT / "streams/policy.yaml").limits
+    expected = Backfill(limits)
+    with opened(payments.to_batches(max_chunksize=1000), tmp_path) as history:
+        plain = pa.Table.from_batches(backfill(history.in_order(), expected)).to_pandas()
+    (tmp_path / "spread").mkdir()
+    state, done = Backfill(limits), 0
+
+    def count(parts: int) -> None:
+        nonlocal done
+        done = parts
+
+    with opened(payments.to_batches(max_chunksize=1000), tmp_path) as history:
+        found = pa.Table.from_batches(spread(history, cluster, tmp_path / "spread", state, on_part=count)).to_pandas()
+    assert found.equals(plain)
+    assert np.isnan(found["merchant_count_1d"]).sum() == sum(name is None for name in nowhere.to_pylist())
+    assert found["day_to_limit"].notna().any()
+    assert (state.accounts, state.entities) == (expected.accounts, expected.entities)
+    assert done >= 2
