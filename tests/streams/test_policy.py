@@ -407,7 +407,7 @@ def test_any_text_is_a_rule_or_a_policy_error(text: str) -> None:
         ("thresholds: {review: [{expected_loss: {EUR: 0.001, other: 1}}]}", ":4:23", "2 decimal places"),
         ("thresholds: {review: [{expected_loss: {JPY: 1.5, other: 1}}]}", ":4:23", "0 decimal places"),
         ("thresholds: {review: [{expected_loss: {EUR: -5, other: 1}}]}", ":4:24", "regex"),
-        ("degraded: {after_s: 0}", ":4:12", "> 0"),
+        ("degraded: {after_s: 0}", ":4:21", "> 0"),
         ("limits: [{name: l, currency: EUR, action: review}]", ":4:10", "daily or a monthly"),
         ("lists: {allow: [{name: l, column: amount, values: [a], reason: r}]}", ":4:35", "'amount'"),
         ("lists: {allow: [{name: l, column: payee, reason: r}]}", ":4:17", "values or a file"),
