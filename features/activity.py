@@ -46,7 +46,8 @@ def unusualness(features: NDArray[np.float64]) -> NDArray[np.uint8]:
     """How unusual n payments are for their accounts, in steps, from their features, float64[n, features]."""
     to_typical = features[:, _TO_TYPICAL].max(axis=1)
     steps = np.rint(np.where(np.isnan(to_typical), 1.0, to_typical) * UNUSUAL_STEPS)
-    return np.clip(steps, 0, 255).astype(np.uint8)
+    kept: NDArray[np.uint8] = np.clip(steps, 0, 255).astype(np.uint8)
+    return kept
 
 
 def of_payments(columns: Columns, unusual: NDArray[np.uint8]) -> Records:
