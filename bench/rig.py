@@ -58,6 +58,12 @@ class Rig:
         apply(settings)
         return Rig(settings, self.directory)
 
+    def apart(self) -> "Rig":
+        """The same, for one more worker, whose metrics are elsewhere."""
+        (port,) = free_ports(1)
+        worker = msgspec.structs.replace(self.settings.worker, metrics_port=port)
+        return Rig(msgspec.structs.replace(self.settings, worker=worker), self.directory)
+
     def load(self, transactions: int, accounts: int, seed: int = 0) -> int:
         """Publish simulated transactions of this many accounts; how many those are, at least `transactions`."""
         sent = 0
@@ -104,6 +110,12 @@ class Rig:
                     process.wait(20)
                 process.kill()
                 process.wait()
+
+    def owns(self) -> bool:
+        """Whether the worker answers and owns a partition."""
+        with suppress(OSError):
+            return self.metrics()["vedette_partitions"] > 0
+        return False
 
     def metrics(self) -> dict[str, float]:
         """The worker's metrics by name, labels included."""

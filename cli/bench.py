@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(
         help="Measure Vedette beside its references; run it alone on the machine.", no_args_is_help=True
     )
-    for command in (throughput, latency, state, recovery, growth, challenges, faults, notify):
+    for command in (throughput, latency, state, recovery, growth, workers, challenges, faults, notify):
         group.command()(command)
     app.add_typer(group, name="bench")
 
@@ -106,6 +106,21 @@ def growth(
 
     with _directory() as directory:
         result = measure(directory, transactions=transactions, few=few, many=many, broker=broker, redis=redis, say=_say)
+    _print(result, as_json)
+
+
+def workers(
+    transactions: int = typer.Option(300_000, "--transactions", metavar="N", min=10_000, help="in each run"),
+    accounts: int = typer.Option(50_000, "--accounts", metavar="N", min=100, help="of how many accounts"),
+    broker: str = _BROKER,
+    redis: str = _REDIS,
+    as_json: bool = _JSON,
+) -> None:
+    """Processor time per transaction of one worker, and of two that share the partitions; what two lose or double."""
+    from bench.workers import measure
+
+    with _directory() as directory:
+        result = measure(directory, transactions=transactions, accounts=accounts, broker=broker, redis=redis, say=_say)
     _print(result, as_json)
 
 
