@@ -5,17 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from cli.engine import ENGINE, SCHEDULER, Engine, trained_on
+from cli.protocol import CACHE, JSON, PROTOCOL, SEED, THREADS, TRAINING, TRANSACTIONS, cases_of
 
-    import pyarrow as pa
+if TYPE_CHECKING:
     from rich.table import Table
 
     from models.compare.run import Verdict
-    from models.compare.source import Case
     from models.compare.spec import Spec
     from models.zoo import Entry
-    from producers.convert import Reject
 
 WIDTH = 150
 """Columns that the table takes, also where the terminal has fewer."""
@@ -27,22 +25,20 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    protocol: str = typer.Option(
-        "handbook", "--protocol", metavar="handbook|ulb|FILE", help="what is compared, on what"
-    ),
+    protocol: str = PROTOCOL,
     models: str = typer.Option("", "--models", metavar="NAME,…", help="only these models [default: all but the deep]"),
-    transactions: list[Path] = typer.Option([], "--transactions", metavar="FILE", help="the oldest first (repeat it)"),
+    transactions: list[Path] = TRANSACTIONS,
     train_start: str = typer.Option("", "--train-start", metavar="DATE,…", help="other folds: the days they start on"),
-    training: Path | None = typer.Option(None, "--train", metavar="FILE", help="of a table: the rows that teach"),
+    training: Path | None = TRAINING,
     test: Path | None = typer.Option(None, "--test", metavar="FILE", help="of a table: the later rows that judge"),
     deep: bool = typer.Option(False, "--deep", help="with the entries that need Keras"),
-    cache: Path = typer.Option(
-        Path("var/compare"), "--cache", metavar="DIR", help="features and verdicts are kept here"
-    ),
+    cache: Path = CACHE,
     report: Path = typer.Option(Path("var/compare/report.html"), "--report", metavar="FILE", help="the HTML report"),
-    threads: int = typer.Option(2, "--threads", min=1, help="threads of one training"),
-    seed: int = typer.Option(0, "--seed", min=0, help="of everything random"),
-    as_json: bool = typer.Option(False, "--json", help="end with one line of JSON"),
+    engine: Engine = ENGINE,
+    scheduler: str = SCHEDULER,
+    threads: int = THREADS,
+    seed: int = SEED,
+    as_json: bool = JSON,
 ) -> None:
     """Compare models on the same rows, each trained, calibrated and judged alike; interrupt and go on at will."""
     import time
@@ -55,14 +51,16 @@ def compare(
     from models.compare.report import write
     from models.compare.rows import row
 
+    place = trained_on(engine, scheduler)
     known = spec.load(protocol)
     entries = spec.narrow(known, tuple(filter(None, models.split(","))), deep=deep)
     cases = cases_of(known, transactions, train_start, training, test, cache)
-    judged_once = run.Judge(
-        cache / "verdicts", contact_cost=known.contact_cost, clock=time.monotonic, seed=seed, threads=threads
-    )
     judged: list[tuple[Entry, list[Verdict]]] = []
-    with bars() as bar:
+    with place as address, bars() as bar:
+        judged_once = run.Judge(
+            cache / "verdicts", contact_cost=known.contact_cost, clock=time.monotonic,
+            seed=seed, threads=threads, scheduler=address,
+        )  # fmt: skip
         show = bar("trainings", len(entries) * len(cases))
         done = 0
         for entry in entries:
@@ -72,96 +70,16 @@ def compare(
                 done += 1
                 show(done)
             judged.append((entry, verdicts))
-    rows = [row(entry, [verdict.outcome for verdict in verdicts]) for entry, verdicts in judged]
+    rows = [row(entry, verdicts, cases) for entry, verdicts in judged]
     write(report, known, cases, judged)
     wide = max(Console().width, WIDTH)
-    Console(width=wide).print(_printed(known, rows))
+    console = Console(width=wide)
+    console.print(_printed(known, rows))
+    if scenarios := rows[0]["scenarios"]:
+        console.print(_caught(rows, list(scenarios)))
     typer.echo(f"report written to {report}")
     if as_json:
         typer.echo(msgspec.json.encode({"rows": rows}).decode())
-
-
-def cases_of(
-    known: "Spec", transactions: list[Path], train_start: str, training: Path | None, test: Path | None, cache: Path
-) -> "list[Case]":
-    """The folds or the split of a protocol, from the files named or else its own."""
-    if known.kind == "stream":
-        return _stream(known, transactions, train_start, cache)
-    return _table(known, training, test)
-
-
-def _stream(known: "Spec", transactions: list[Path], train_start: str, cache: Path) -> "list[Case]":
-    from features.backfill import backfill
-    from features.catalogue import NAMES, catalogue_hash
-    from models.compare import source
-    from models.protocol import Protocol
-    from vedette.clock import parse_time
-
-    files = transactions or [_first(known)]
-    data = source.digest(source.file_digest(files).encode(), catalogue_hash().encode(), known.mapping.encode())
-    folder = cache / "features" / data[:16]
-    frame = source.kept(folder)
-    if frame is None:
-        source.keep(folder, backfill(_batches(files, known.mapping)), NAMES)
-        frame = source.kept(folder)
-    if frame is None:
-        raise typer.Exit(1)
-    lengths = known.folds
-    protocol = Protocol(
-        training=lengths.training, delay=lengths.delay, test=lengths.test, folds=lengths.number, history=0
-    )
-    days = tuple(train_start.split(",")) if train_start else lengths.starts
-    return source.stream_cases(frame, protocol, tuple(parse_time(day) for day in days), data)
-
-
-def _table(known: "Spec", training: Path | None, test: Path | None) -> "list[Case]":
-    import pyarrow.parquet as pq
-
-    from models.compare import source
-    from vedette.errors import InputError
-
-    if known.columns is None:
-        raise InputError("a protocol of kind table needs [columns]", remedy="name time, amount and label there")
-    if test and not training:
-        raise InputError("--test goes with --train", remedy="name both files")
-    files = [training or _first(known), *([test] if test else [])]
-    data = source.file_digest(files)
-    frame = source.table(files, known.columns)
-    judged = pq.read_metadata(test).num_rows if test else round(len(frame) * known.test_share)
-    return [source.table_case(frame, judged, data)]
-
-
-def _first(known: "Spec") -> Path:
-    from vedette.errors import InputError
-
-    for file in known.files:
-        if Path(file).exists():
-            return Path(file)
-    raise InputError(
-        f"the data of the protocol is at none of: {', '.join(known.files) or '(no file named)'}",
-        remedy="name it with --transactions FILE, or --train FILE for a table",
-    )
-
-
-def _batches(files: list[Path], mapping: str) -> "Iterator[pa.RecordBatch]":
-    from cli.progress import bars
-    from producers.files import read_batches
-    from producers.mapping import load_mapping
-    from vedette.errors import InputError
-
-    def refuse(reject: "Reject") -> None:
-        raise InputError(
-            f"row {reject.line}, column {reject.column}: {reject.value!r} {reject.reason}",
-            remedy="features can only be compared when every transaction is there",
-        )
-
-    with bars() as bar:
-        show, done = bar("features", None), 0
-        for file in files:
-            for batch in read_batches(file, load_mapping(mapping), on_reject=refuse):
-                yield batch
-                done += len(batch)
-                show(done)
 
 
 def _printed(known: "Spec", rows: "list[dict[str, Any]]") -> "Table":
@@ -193,6 +111,19 @@ def _printed(known: "Spec", rows: "list[dict[str, Any]]") -> "Table":
             table.add_row(
                 "  published", *("" if value is None else f"{value:.3f}      " for value in figures), style="dim"
             )
+    return table
+
+
+def _caught(rows: "list[dict[str, Any]]", scenarios: list[str]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), caption="share of each scenario's frauds that is flagged")
+    table.add_column("at the threshold chosen on validation", no_wrap=True)
+    for scenario in scenarios:
+        table.add_column(scenario.replace("_", " "), justify="right")
+    for row in rows:
+        table.add_row(_title(row), *(f"{row['scenarios'].get(scenario, 0):.1%}" for scenario in scenarios))
     return table
 
 

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.check import inspect
 from cli.context import limits_of
+from cli.engine import ENGINE, SCHEDULER, Engine, trained_on
+from cli.parameters import choices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
     from models.evaluate import FoldResult
     from models.metrics import Metrics
+    from models.train import TrainingConfig
 
 
 class FeatureSet(StrEnum):
@@ -47,48 +51,62 @@ def train(
     policy: Path | None = typer.Option(
         None, "--policy", metavar="FILE", help="whose limits features compare with (default: the one in force)"
     ),
+    recipe: list[str] = typer.Option(
+        [], "--set", metavar="NAME=VALUE", help="of the training, as `vedette tune` finds"
+    ),
+    engine: Engine = ENGINE,
+    scheduler: str = SCHEDULER,
     threads: int = typer.Option(1, "--threads", min=1, help="training threads; 1 gives the same bytes on every run"),
     customers: int = typer.Option(5_000, "--customers", min=1, help="simulated customers"),
     days: int = typer.Option(90, "--days", min=1, help="simulated days"),
     seed: int = typer.Option(0, "--seed", min=0, help="of the simulation and of the training"),
     as_json: bool = typer.Option(False, "--json", help="end with one line of JSON"),
 ) -> None:
-    """Train a model, measure it on the folds of the protocol, and write its folder."""
+    """Train a model, measure it on the folds of the protocol, and write its folder.
+
+    The file is checked first, as by `vedette check`; data with errors, and a training that leaks, are refused.
+    """
     import msgspec
     from rich.console import Console
 
     from features.backfill import Backfill, backfill
     from features.catalogue import NAMES
-    from models.evaluate import evaluate, mean
+    from models.evaluate import evaluate, mean, teaching
     from models.folder import save
     from models.frame import collect
-    from models.protocol import PUBLISHED, Protocol, latest
+    from models.guards.quality import stop_on_errors
+    from models.protocol import PUBLISHED, Protocol
     from models.provenance import git_commit
-    from models.train import TrainingConfig
+    from models.train import boost
     from models.train import train as fit
+    from models.zoo.cluster import learner
     from vedette.clock import SystemClock
 
+    place = trained_on(engine, scheduler)
     notes = Console(stderr=True)
     rejects: Counter[str] = Counter()
     protocol = Protocol(history=history)
-    config = TrainingConfig(seed=seed, contact_cost=contact_cost, threads=threads)
+    config = _config(recipe, seed=seed, contact_cost=contact_cost, threads=threads)
+    if not simulate:
+        stop_on_errors(inspect(_of_file(file, mapping, since, until, Counter()), notes)[1])
     batches = _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until, rejects)
     chosen = PUBLISHED if features is FeatureSet.published else NAMES
     frame = collect(_counted(backfill(batches, Backfill(limits_of(ctx, policy))), notes), chosen)
     for reason, rows in rejects.most_common():
         notes.print(f"{rows:,} rows left out: {reason}", style="yellow", markup=False, highlight=False)
-    with notes.status("training") as status:
+    teachers = teaching(frame, protocol)
+    with place as address, notes.status("training") as status:
+        learn = learner(address) if address else boost
         folds: list[FoldResult] = []
-        for result in evaluate(frame, protocol, config):
+        for result in evaluate(frame, protocol, config, learn):
             folds.append(result)
             status.update(f"training: {len(folds)} of at most {protocol.folds} folds measured")
-        teaching = frame.take(latest(frame, protocol))
-        model = fit(teaching, config)
+        model = fit(teachers, config, learn)
         folder = output or Path("var/models") / name
         contract = save(
             folder,
             model,
-            teaching,
+            teachers,
             name=name,
             label_delay_days=protocol.delay,
             folds=folds,
@@ -96,17 +114,35 @@ def train(
             git_commit=git_commit(Path(__file__).resolve().parents[1]),
         )
     Console(soft_wrap=True).print(_table(folds, model.validation))
-    typer.echo(f"model {name}@{contract.version} of {len(teaching)} transactions written to {folder}")
+    typer.echo(f"model {name}@{contract.version} of {len(teachers)} transactions written to {folder}")
     if as_json:
         report = {
             "model": f"{name}@{contract.version}",
             "folder": str(folder),
-            "rows": len(teaching),
+            "rows": len(teachers),
             "folds": folds,
             "mean": mean(folds) if folds else None,
             "validation": model.validation,
         }
         typer.echo(msgspec.json.encode(report).decode())
+
+
+def _config(recipe: list[str], **known: int) -> "TrainingConfig":
+    """The recipe of training, with what is to be different about it."""
+    import msgspec
+
+    from models.train import TrainingConfig
+    from vedette.errors import InputError
+
+    wanted = {name: values[-1] for name, values in choices(recipe).items()}
+    for name in wanted:
+        if name not in TrainingConfig.__struct_fields__:
+            fields = ", ".join(TrainingConfig.__struct_fields__)
+            raise InputError(f"the training has no parameter {name!r}", remedy=f"choose among {fields}")
+    try:
+        return msgspec.convert({**known, **wanted}, TrainingConfig)
+    except msgspec.ValidationError as error:
+        raise InputError(f"--set: {error}") from error
 
 
 def _simulated(customers: int, days: int, seed: int) -> "Iterator[pa.RecordBatch]":

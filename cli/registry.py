@@ -1,5 +1,6 @@
 """`vedette models`: versions, their cards, and which of them is in service."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from cli.context import settings_of
 from cli.watch import ab
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from models.folder import Contract
     from models.registry import Registry, Version
     from vedette.control import Models
@@ -169,28 +172,18 @@ def challenge(
 ) -> None:
     """Have a version score in the champion's shadow, or decide for a share of the accounts."""
     from models.registry import changes
-    from vedette.clock import SystemClock
     from vedette.control import Guard
 
-    registry = _registry(ctx)
-    found = registry.find(version)
     guard = Guard(most_alerts=most_alerts, least_payments=least_payments)
-    at = SystemClock().now_ms()
-    _done(
-        ctx, registry, changes.challenge(registry, found, share, guard, approver=approver, reason=reason, at=at), send
-    )
+    act = partial(changes.challenge, share=share, guard=guard, approver=approver, reason=reason)
+    _change(ctx, act, send, version)
 
 
-def withdraw(
-    ctx: typer.Context, reason: str = _REASON, approver: str = _APPROVER, send: bool = _PUBLISH
-) -> None:  # fmt: skip
+def withdraw(ctx: typer.Context, reason: str = _REASON, approver: str = _APPROVER, send: bool = _PUBLISH) -> None:
     """End the challenge: the champion decides for all accounts."""
     from models.registry import changes
-    from vedette.clock import SystemClock
 
-    registry = _registry(ctx)
-    at = SystemClock().now_ms()
-    _done(ctx, registry, changes.withdraw(registry, approver=approver, reason=reason, at=at), send)
+    _change(ctx, partial(changes.withdraw, approver=approver, reason=reason), send)
 
 
 def promote(
@@ -202,29 +195,18 @@ def promote(
 ) -> None:
     """Make a version the champion."""
     from models.registry import changes
-    from vedette.clock import SystemClock
 
-    registry = _registry(ctx)
-    found = registry.find(version)
-    at = SystemClock().now_ms()
-    _done(ctx, registry, changes.promote(registry, found, approver=approver, reason=reason, at=at), send)
+    _change(ctx, partial(changes.promote, approver=approver, reason=reason), send, version)
 
 
-def rollback(
-    ctx: typer.Context, reason: str = _REASON, approver: str = _APPROVER, send: bool = _PUBLISH
-) -> None:  # fmt: skip
+def rollback(ctx: typer.Context, reason: str = _REASON, approver: str = _APPROVER, send: bool = _PUBLISH) -> None:
     """Return to the champion before this one; a challenger is withdrawn."""
     from models.registry import changes
-    from vedette.clock import SystemClock
 
-    registry = _registry(ctx)
-    at = SystemClock().now_ms()
-    _done(ctx, registry, changes.rollback(registry, approver=approver, reason=reason, at=at), send)
+    _change(ctx, partial(changes.rollback, approver=approver, reason=reason), send)
 
 
-def archive(
-    ctx: typer.Context, version: str = _VERSION, reason: str = _REASON, approver: str = _APPROVER
-) -> None:  # fmt: skip
+def archive(ctx: typer.Context, version: str = _VERSION, reason: str = _REASON, approver: str = _APPROVER) -> None:
     """Put a version away, so that it can no longer be promoted."""
     from models.registry import changes
     from models.registry.papers import refresh
@@ -275,11 +257,14 @@ def _answers(file: Path | None) -> dict[str, str]:
         raise InputError(f"{file}: {error}", remedy='write lines such as sr-owner = "Jane Doe"') from error
 
 
-def _done(ctx: typer.Context, registry: "Registry", models: "Models", send: bool) -> None:
-    """Bring cards up to date, and tell the workers."""
+def _change(ctx: typer.Context, act: "Callable[..., Models]", send: bool, *versions: str) -> None:
+    """Change what is in force: the registry first, then the cards, then the workers."""
     from models.registry.papers import refresh
     from streams.control import publish as send_out
+    from vedette.clock import SystemClock
 
+    registry = _registry(ctx)
+    models = act(registry, *map(registry.find, versions), at=SystemClock().now_ms())
     for ref in filter(None, (models.champion, models.challenger)):
         refresh(registry, registry.find(str(ref)))
     if send:

@@ -44,7 +44,8 @@ class Frame:
         return len(self.event_time)
 
     def take(self, rows: NDArray[np.int64] | slice) -> "Frame":
-        """The frame of these rows only; a slice copies nothing."""
+        """The frame of these rows only; a slice, and rows that lie together, copy nothing."""
+        rows = together(rows) if isinstance(rows, np.ndarray) else rows
         return Frame(
             names=self.names,
             matrix=self.matrix[rows],
@@ -55,6 +56,13 @@ class Frame:
             labelled_at=self.labelled_at[rows],
             groups={name: values[rows] for name, values in self.groups.items()},
         )
+
+
+def together(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
+    """Ascending row numbers without a gap as a slice, others as they are."""
+    if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1):
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
 
 
 def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Frame:
@@ -71,33 +79,32 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         InputError: There are no rows, none has a label, or they are not in the order of event time.
     """
     names: tuple[str, ...] = ()
-    matrices: list[NDArray[np.float64]] = []
+    matrix = np.empty((0, 0))
     kept: list[pa.RecordBatch] = []
-    for batch in batches:
+    rows = 0
+    for whole in batches:
         if not names:
-            names = features + tuple(sorted(name for name in batch.schema.names if name.startswith(EXTRA)))
-        matrix = np.empty((batch.num_rows, len(names)))
+            names = features + tuple(sorted(name for name in whole.schema.names if name.startswith(EXTRA)))
+            matrix = np.empty((0, len(names)))
+        rows += len(whole)
+        batch = whole.filter(whole.column("fraud").is_valid()) if whole.column("fraud").null_count else whole
+        first = len(matrix)
+        matrix.resize((first + len(batch), len(names)), refcheck=False)  # grows in place: never two of it in memory
         for column, name in enumerate(names):
-            matrix[:, column] = batch.column(name).to_numpy(zero_copy_only=False)
-        matrices.append(matrix)
+            matrix[first:, column] = batch.column(name).to_numpy(zero_copy_only=False)
         known = [name for name in GROUPS if name in batch.schema.names]
         kept.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at", *known]))
     if not kept:
         raise InputError("there are no transactions to learn from", remedy="check the file and the time span")
     table = pa.Table.from_batches(kept).combine_chunks()
-    labelled = np.flatnonzero(table["fraud"].is_valid().to_numpy())
-    if not len(labelled):
-        raise InputError(
-            f"none of {len(table)} transactions has a label", remedy="use a mapping that names the label column"
-        )
-    table = table.take(labelled)
-    matrix = np.concatenate(matrices)
+    if not len(table):
+        raise InputError(f"none of {rows} transactions has a label", remedy="use a mapping that names the label column")
     event_time = table["event_time"].to_numpy().astype(np.int64)
     if np.any(np.diff(event_time) < 0):
         raise InputError("the transactions are not in the order of event time", remedy="sort the file by time")
     return Frame(
         names=names,
-        matrix=matrix if len(labelled) == len(matrix) else matrix[labelled],
+        matrix=matrix,
         account=table["account_id"].dictionary_encode().combine_chunks().indices.to_numpy().astype(np.int64),
         event_time=event_time,
         amount=table["amount"].to_numpy().astype(np.int64),

@@ -1,5 +1,6 @@
 """Training: a LightGBM booster, the calibration of its margins, and thresholds, each from rows of their own time."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from models import calibration
 from models.calibration import Calibration
 from models.frame import Frame
+from models.guards import boosting
 from models.metrics import Metrics, measure, threshold_at_fpr, threshold_at_lowest_cost
 from vedette.errors import InputError
 
@@ -31,6 +33,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
         bins: Histogram bins per feature; rare frauds hide in the tails, so many.
         validation_share: Share of the rows, the latest in time, that calibrate and choose the thresholds.
         contact_cost: Minor units that one false alarm costs.
+        boost_from_average: LightGBM's own start; refused where frauds are rare, see `parameters`.
         seed: Of the feature sampling.
         threads: Training threads; with 1 the booster file has the same bytes on every run.
     """
@@ -44,6 +47,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
     bins: int = 1023
     validation_share: float = 0.2
     contact_cost: int = 500
+    boost_from_average: bool = False
     seed: int = 0
     threads: int = 1
 
@@ -60,7 +64,7 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         return {
             "objective": "binary",
-            "boost_from_average": False,
+            "boost_from_average": self.boost_from_average,
             "num_leaves": self.leaves,
             "learning_rate": self.learning_rate,
             "min_data_in_leaf": self.least_rows_in_leaf,
@@ -114,7 +118,27 @@ class TrainedModel:
         return self.calibration.apply(_margins(booster, matrix, self.config.threads))
 
 
-def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
+def boost(
+    matrix: NDArray[np.float64], fraud: NDArray[np.bool_], config: TrainingConfig, names: tuple[str, ...] = ()
+) -> Any:
+    """A booster of these rows; the columns are called `names` if there are any.
+
+    Raises:
+        InputError: Boosting would start at the share of frauds, and that is small (models.guards.boosting).
+    """
+    parameters = config.parameters()
+    boosting.check(parameters, fraud)
+    data = lightgbm.Dataset(
+        matrix, fraud.astype(np.float64), feature_name=list(names) if names else "auto", params=parameters
+    )
+    return lightgbm.train(parameters, data, num_boost_round=config.trees)
+
+
+Learn = Callable[[NDArray[np.float64], NDArray[np.bool_], TrainingConfig, tuple[str, ...]], Any]
+"""What makes a booster of rows: `boost` on this machine, or models.zoo.cluster.learner on many."""
+
+
+def train(frame: Frame, config: TrainingConfig, learn: Learn = boost) -> TrainedModel:
     """Train on rows whose labels have arrived.
 
     The earlier rows teach a first booster, the later ones calibrate its margins and choose the thresholds; rows of
@@ -124,9 +148,10 @@ def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
     Args:
         frame: Training rows in the order of event time. No test row may be among them.
         config: How to train.
+        learn: What makes the boosters.
 
     Raises:
-        InputError: Too few frauds to learn from or to calibrate on.
+        InputError: Too few frauds to learn from or to calibrate on, or the start of boosting would spoil the ranking.
     """
     cut = int(np.searchsorted(frame.event_time, frame.event_time[int(len(frame) * (1 - config.validation_share))]))
     earlier, later = frame.take(slice(cut)), frame.take(slice(cut, None))
@@ -136,7 +161,7 @@ def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
                 f"{int(part.fraud.sum())} frauds in {len(part)} transactions are too few to {use}",
                 remedy=f"take a span with at least {LEAST_FRAUDS}",
             )
-    margin = _margins(boost(earlier.matrix, earlier.fraud, config), later.matrix, config.threads)
+    margin = _margins(learn(earlier.matrix, earlier.fraud, config, frame.names), later.matrix, config.threads)
     calibrated = calibration.fit(margin, later.fraud)
     score = calibrated.apply(margin)
     thresholds = Thresholds(
@@ -145,23 +170,12 @@ def train(frame: Frame, config: TrainingConfig) -> TrainedModel:
     )
     return TrainedModel(
         names=frame.names,
-        text=boost(frame.matrix, frame.fraud, config, frame.names).model_to_string(),
+        text=learn(frame.matrix, frame.fraud, config, frame.names).model_to_string(),
         calibration=calibrated,
         thresholds=thresholds,
         validation=measure(later, score, threshold=thresholds.lowest_cost, contact_cost=config.contact_cost),
         config=config,
     )
-
-
-def boost(
-    matrix: NDArray[np.float64], fraud: NDArray[np.bool_], config: TrainingConfig, names: tuple[str, ...] = ()
-) -> Any:
-    """A booster of these rows; the columns are called `names` if there are any."""
-    parameters = config.parameters()
-    data = lightgbm.Dataset(
-        matrix, fraud.astype(np.float64), feature_name=list(names) if names else "auto", params=parameters
-    )
-    return lightgbm.train(parameters, data, num_boost_round=config.trees)
 
 
 def _margins(booster: Any, matrix: NDArray[np.float64], threads: int) -> NDArray[np.float64]:

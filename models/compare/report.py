@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from models.compare.rows import caught
 from models.compare.run import Verdict
 from models.compare.source import Case
 from models.compare.spec import Spec
@@ -36,6 +37,11 @@ def write(path: Path, spec: Spec, cases: list[Case], judged: Judged) -> None:
         ("Mean score of honest payments by day", _lines(curves, _drift, "day", "probability")),
         ("Importance, share of each model's total", _importance(judged)),
         ("Confusion at the chosen threshold", _confusion(curves)),
+        *(
+            [("Share of each scenario's frauds found there", _scenarios(judged, cases))]
+            if caught(judged[0][1], cases)
+            else []
+        ),
     ]
     parts = [f"<!doctype html><meta charset=utf-8><title>Comparison</title><style>{_STYLE}</style>"]
     parts += [f"<h1>Comparison</h1><p>{html.escape(spec.about)} {len(cases)} tests.</p>"]
@@ -142,6 +148,15 @@ def _importance(judged: Judged) -> go.Figure:
     if figure.data:
         figure.data[-1].visible = True
     figure.update_layout(yaxis_title="share", height=560, template="plotly_white", showlegend=True)
+    return figure
+
+
+def _scenarios(judged: Judged, cases: list[Case]) -> go.Figure:
+    figure = go.Figure()
+    for entry, verdicts in judged:
+        shares = caught(verdicts, cases)
+        figure.add_bar(x=list(shares), y=list(shares.values()), name=f"{entry.title} ({entry.features})")
+    figure.update_layout(yaxis_title="share found", height=420, template="plotly_white", showlegend=True)
     return figure
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def judge(
     clock: Callable[[], float],
     seed: int = 0,
     threads: int = 1,
+    scheduler: str = "",
 ) -> Verdict:
     """Train and measure.
 
@@ -58,6 +60,7 @@ def judge(
         clock: Seconds, for the times.
         seed: Of everything random.
         threads: At most this many at once.
+        scheduler: Of a Dask cluster, see models.zoo.fit.
 
     Raises:
         InputError: Too few frauds, the split leaks, or the entry cannot be trained.
@@ -75,11 +78,12 @@ def judge(
                 f"case {case.name}: {int(frame.fraud[part].sum())} frauds in {len(part)} rows are too few",
                 remedy=f"give a longer history; both parts need {LEAST_FRAUDS}",
             )
-    margin = zoo.fit(entry, frame, earlier, seed=seed, threads=threads).score(frame, later)
+    learn = partial(zoo.fit, entry, frame, seed=seed, threads=threads, scheduler=scheduler)
+    margin = learn(earlier).score(frame, later)
     calibrated = calibration.fit(margin, frame.fraud[later])
     threshold = _threshold(calibrated, margin, case, later, contact_cost)
     begun = clock()
-    fitted = zoo.fit(entry, frame, rows, seed=seed, threads=threads)
+    fitted = learn(rows)
     fit_s = clock() - begun
     begun = clock()
     score = calibrated.apply(fitted.score(frame, case.test))
@@ -105,26 +109,31 @@ class Judge:
     """
 
     def __init__(
-        self, cache: Path, *, contact_cost: int, clock: Callable[[], float], seed: int = 0, threads: int = 1
+        self,
+        cache: Path,
+        *,
+        contact_cost: int,
+        clock: Callable[[], float],
+        seed: int = 0,
+        threads: int = 1,
+        scheduler: str = "",
     ) -> None:
         self._cache = cache
-        self._contact_cost = contact_cost
-        self._clock = clock
-        self._seed = seed
-        self._threads = threads
+        self._asked = (RECIPE, contact_cost, seed, *(["dask"] if scheduler else []))
+        self._judge = partial(
+            judge, contact_cost=contact_cost, clock=clock, seed=seed, threads=threads, scheduler=scheduler
+        )
 
     def __call__(self, entry: Entry, case: Case) -> Verdict:
         """The verdict on an entry, from the cache if it is there."""
-        dependencies = (entry, case.digest, libraries(), RECIPE, self._contact_cost, self._seed)
+        dependencies = (entry, case.digest, libraries(), *self._asked)
         path = self._cache / f"{digest(msgspec.json.encode(dependencies))[:32]}.msgpack"
         if path.exists():
             try:
                 return msgspec.msgpack.decode(path.read_bytes(), type=Verdict)
             except msgspec.MsgspecError:
                 path.unlink()  # cut short by a full disk, or of another layout: judged anew
-        verdict = judge(
-            entry, case, contact_cost=self._contact_cost, clock=self._clock, seed=self._seed, threads=self._threads
-        )
+        verdict = self._judge(entry, case)
         self._cache.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         part.write_bytes(msgspec.msgpack.encode(verdict))

@@ -17,7 +17,7 @@ from vedette.clock import DAY
 from vedette.errors import InputError
 
 TABLES = ("account", "event_time", "amount", "fraud", "labelled_at")
-MATRIX, NAMES = "matrix.f64", "names.txt"
+MATRIX, NAMES, SCENARIO = "matrix.f64", "names.txt", "scenario"
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,15 @@ def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, .
     with (folder / f"{MATRIX}.part").open("wb") as stream:
         for batch in batches:
             names = names or features + tuple(sorted(n for n in batch.schema.names if n.startswith("extra.")))
-            matrix = np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names])
-            if batch.column("fraud").null_count:
-                matrix = matrix[batch.column("fraud").is_valid().to_numpy(zero_copy_only=False)]
+            labelled = batch.filter(batch.column("fraud").is_valid())
+            matrix = np.column_stack([labelled.column(name).to_numpy(zero_copy_only=False) for name in names])
             matrix.astype(np.float64).tofile(stream)
-            small.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at"]))
+            small.append(labelled.select(["account_id", "event_time", "amount", "fraud", "labelled_at", SCENARIO]))
     frame = collect(small, ())
     for name in TABLES:
         np.save(folder / f"{name}.npy", getattr(frame, name))
+    scenario = pa.chunked_array([batch.column(SCENARIO) for batch in small]).fill_null("")
+    np.save(folder / f"{SCENARIO}.npy", scenario.to_numpy().astype(np.str_))
     (folder / f"{MATRIX}.part").replace(folder / MATRIX)
     (folder / NAMES).write_text("\n".join(names), encoding="utf-8")
 
@@ -107,7 +108,12 @@ def kept(folder: Path) -> Frame | None:
     names = tuple((folder / NAMES).read_text(encoding="utf-8").split("\n"))
     columns = {name: np.load(folder / f"{name}.npy") for name in TABLES}
     shape = (len(columns["event_time"]), len(names))
-    return Frame(names=names, matrix=np.memmap(folder / MATRIX, np.float64, "r", shape=shape), **columns)
+    return Frame(
+        names=names,
+        matrix=np.memmap(folder / MATRIX, np.float64, "r", shape=shape),
+        groups={SCENARIO: np.load(folder / f"{SCENARIO}.npy")},
+        **columns,
+    )
 
 
 def stream_cases(frame: Frame, protocol: Protocol, starts: tuple[int, ...], data: str) -> list[Case]:

@@ -23,6 +23,10 @@ LONGEST_GAP = DAY
 """A stream of payments that is silent for longer has probably lost some."""
 
 
+_TRUTH = ("fraud", "labelled_at", "scenario")
+"""Of these an honest payment has none."""
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is not as it should be.
 
@@ -73,11 +77,7 @@ def check(rows: pd.DataFrame) -> list[Finding]:
             findings.append(_finding("error", str(rule), column, len(group), message))
     if "event_time" in rows and pd.api.types.is_integer_dtype(rows["event_time"]):
         findings += _times(rows["event_time"].to_numpy(np.int64))
-    findings += [
-        _finding("warning", "missing", str(name), int(share * len(rows)), f"{name}: {share:.0%} of the rows have none")
-        for name, share in rows.isna().mean().items()
-        if share > MOST_MISSING and name != "fraud"
-    ]
+    findings += _missing(rows)
     if "fraud" in rows:
         findings += _share(rows["fraud"])
     return sorted(findings, key=lambda finding: finding.severity)
@@ -110,6 +110,21 @@ def _times(time: "np.typing.NDArray[np.int64]") -> list[Finding]:
         hours = (ordered[longest + 1] - ordered[longest]) / HOUR
         message = f"{len(gaps)} gaps of more than a day, the longest {hours:.0f} hours from {_day(ordered[longest])}"
         findings.append(_finding("warning", "gap", "event_time", len(gaps), message))
+    return findings
+
+
+def _missing(rows: pd.DataFrame) -> list[Finding]:
+    """Columns that most rows lack, and, in one finding, those that all rows lack: the mapping does not name them."""
+    shares = {str(name): float(share) for name, share in rows.isna().mean().items() if name not in _TRUTH}
+    absent = [name for name, share in shares.items() if share == 1]
+    findings = [
+        _finding("warning", "missing", name, round(share * len(rows)), f"{name}: {share:.0%} of the rows have none")
+        for name, share in shares.items()
+        if MOST_MISSING < share < 1
+    ]
+    if absent:
+        message = f"no row has {', '.join(absent)}; features made from them stay empty"
+        findings.append(_finding("warning", "absent", "", len(rows), message))
     return findings
 
 

@@ -12,6 +12,9 @@ from models.zoo.fit import chosen, select
 from models.zoo.search import Found, Pairs
 from vedette.errors import UnavailableError
 
+_WORDS = 100_000
+"""Letters of a pipeline's description; scikit-learn cuts it short at 700."""
+
 
 def search(entry: Entry, frame: Frame, pairs: Pairs, *, minutes: float, seed: int, threads: int) -> Found:
     """Let TPOT search for some minutes, on the entry's features; its cross-validation is `pairs`.
@@ -45,7 +48,7 @@ def search(entry: Entry, frame: Frame, pairs: Pairs, *, minutes: float, seed: in
         pipeline.fit(np.nan_to_num(matrix[teach]), fraud[teach])
         figures.append(average_precision_score(fraud[judge], margins(pipeline, np.nan_to_num(matrix[judge]))))
     return Found(
-        parameters={"pipeline": str(pipeline)},
+        parameters={"pipeline": " ".join(pipeline.__repr__(N_CHAR_MAX=_WORDS).split())},
         average_precision=float(np.mean(figures)),
         trials=len(found.evaluated_individuals),
         pruned=0,

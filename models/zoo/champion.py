@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.train import TrainingConfig, boost
+from models.train import Learn, TrainingConfig, boost
 from models.zoo.classic import Settings
 from vedette.errors import InputError
 
@@ -26,9 +26,11 @@ class Champion:
         except msgspec.ValidationError as error:
             raise InputError(f"vedette: {error}", remedy="see models.train.TrainingConfig") from error
 
+        self._learn = _learner(settings.scheduler)
+
     def fit(self, matrix: Floats, fraud: NDArray[np.bool_]) -> Self:
         """Learn from these rows."""
-        self._booster: Any = boost(matrix, fraud, self._config)
+        self._booster: Any = self._learn(matrix, fraud, self._config, ())
         self.feature_importances_ = self._booster.feature_importance("gain")
         return self
 
@@ -36,3 +38,11 @@ class Champion:
         """Log-odds, float64 [n]."""
         result: Floats = self._booster.predict(matrix, raw_score=True, num_threads=self._config.threads)
         return result
+
+
+def _learner(scheduler: str) -> Learn:
+    if not scheduler:
+        return boost
+    from models.zoo.cluster import learner  # noqa: PLC0415 - dask is an extra
+
+    return learner(scheduler)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from lightgbm import LGBMClassifier
@@ -30,6 +30,8 @@ class Settings:
     threads: int
     weighted: bool
     focal: bool
+    scheduler: str = ""
+    """Of the Dask cluster that trains what can be trained there; empty for this machine."""
 
 
 def logistic_regression(settings: Settings) -> Any:
@@ -64,23 +66,28 @@ def xgboost(settings: Settings) -> Any:
     from xgboost import XGBClassifier  # noqa: PLC0415 - XGBoost is an extra
 
     objective = {"objective": focal, "base_score": 0.5} if settings.focal else {}
-    return XGBClassifier(
-        **{"random_state": settings.seed, "n_jobs": settings.threads, **settings.parameters, **objective}
-    )
+    parameters = {"random_state": settings.seed, "n_jobs": settings.threads, **settings.parameters, **objective}
+    return _distributed("xgboost", parameters, settings) if settings.scheduler else XGBClassifier(**parameters)
 
 
 def lightgbm(settings: Settings) -> Any:
     """Boosted trees of LightGBM, with its own defaults."""
-    objective = {"objective": focal} if settings.focal else {}
-    return LGBMClassifier(
-        random_state=settings.seed,
-        n_jobs=settings.threads,
-        verbose=-1,
-        deterministic=True,
-        force_row_wise=True,
-        **objective,
+    parameters = {
+        "random_state": settings.seed,
+        "n_jobs": settings.threads,
+        "verbose": -1,
+        "deterministic": True,
+        "force_row_wise": True,
+        **({"objective": focal} if settings.focal else {}),
         **settings.parameters,
-    )
+    }
+    return _distributed("lightgbm", parameters, settings) if settings.scheduler else LGBMClassifier(**parameters)
+
+
+def _distributed(library: Literal["lightgbm", "xgboost"], parameters: dict[str, Any], settings: Settings) -> Any:
+    from models.zoo.cluster import Distributed  # noqa: PLC0415 - dask is an extra
+
+    return Distributed(library, parameters, settings.scheduler)
 
 
 BUILDERS: dict[str, Callable[[Settings], Any]] = {

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from models.frame import Frame
+from models.frame import Frame, together
 from models.protocol import PUBLISHED
 from models.zoo import anomaly, classic
 from models.zoo.champion import Champion
@@ -64,7 +64,7 @@ class Fitted:
         return {frame.names[column]: float(weight) for column, weight in zip(self.columns, weights, strict=True)}
 
 
-def fit(entry: Entry, frame: Frame, rows: Rows, *, seed: int = 0, threads: int = 1) -> Fitted:
+def fit(entry: Entry, frame: Frame, rows: Rows, *, seed: int = 0, threads: int = 1, scheduler: str = "") -> Fitted:
     """Train an entry on some rows of a frame.
 
     Args:
@@ -73,6 +73,7 @@ def fit(entry: Entry, frame: Frame, rows: Rows, *, seed: int = 0, threads: int =
         rows: Which rows teach.
         seed: Of everything random.
         threads: At most this many at once.
+        scheduler: Address of a Dask cluster to train LightGBM, XGBoost and the champion on; empty for this machine.
 
     Raises:
         InputError: There is no such model, or it cannot go with the entry's imbalance method.
@@ -84,7 +85,7 @@ def fit(entry: Entry, frame: Frame, rows: Rows, *, seed: int = 0, threads: int =
     if prepare is not None:
         matrix = prepare.fit_transform(matrix)
     weighted = entry.imbalance == "class_weights"
-    settings = Settings(entry.parameters, seed, threads, weighted, entry.imbalance == "focal")
+    settings = Settings(entry.parameters, seed, threads, weighted, entry.imbalance == "focal", scheduler)
     if entry.model in anomaly.BUILDERS:
         return Fitted(columns, length, prepare, anomaly.BUILDERS[entry.model](settings).fit(matrix))
     resample = sampler(entry.imbalance, seed)
@@ -113,8 +114,7 @@ def select(frame: Frame, rows: Rows, columns: NDArray[np.intp], length: int = 1)
     """
     whole = len(columns) == len(frame.names)
     if length == 1:
-        together = len(rows) > 0 and rows[-1] - rows[0] + 1 == len(rows)
-        part = frame.matrix[rows[0] : rows[-1] + 1] if together else frame.matrix[rows]
+        part = frame.matrix[together(rows)]
         return part if whole else part[:, columns]
     order = np.lexsort((frame.event_time, frame.account))
     place = np.empty(len(order), np.int64)

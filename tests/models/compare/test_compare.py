@@ -113,6 +113,9 @@ def test_transactions_of_later_weeks_are_judged_on_the_folds_asked_for(tmp_path:
     (row,) = json.loads(out.splitlines()[-1])["rows"]
     assert [case["case"] for case in row["cases"]] == ["2018-04-07", "2018-04-10"]
     assert row["cp100"] > 0
+    assert {"large_amount", "compromised_terminal", "compromised_card"} <= set(row["scenarios"])
+    assert row["scenarios"]["large_amount"] > row["scenarios"]["compromised_terminal"]
+    assert "share of each scenario's frauds that is flagged" in out
 
 
 def test_the_published_protocols_are_valid() -> None:
@@ -129,6 +132,7 @@ def test_the_published_protocols_are_valid() -> None:
         (("--models", "oracle"), "no entry for 'oracle'"),
         (("--transactions", "nowhere.parquet"), r"nowhere\.parquet cannot be read"),
         (("--protocol", "ulb", "--test", "b.parquet"), "--test goes with --train"),
+        (("--scheduler", "tcp://127.0.0.1:1"), "--scheduler goes with --engine dask"),
     ],
 )
 def test_a_wrong_call_is_said_in_a_sentence(arguments: tuple[str, ...], message: str) -> None:

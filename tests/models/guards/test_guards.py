@@ -51,6 +51,7 @@ def test_clean_data_has_no_findings() -> None:
         ({"fraud": lambda d: d["amount"] > 0}, "labels", "error"),
         ({"fraud": lambda d: d["amount"] > 120}, "share", "warning"),
         ({"device_id": lambda d: np.where(d.index < 10, "x", None)}, "missing", "warning"),
+        ({"device_id": None, "channel": None}, "absent", "warning"),
     ],
 )
 def test_every_kind_of_bad_data_is_found(change: dict[str, object], check: str, severity: str) -> None:

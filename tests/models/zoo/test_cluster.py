@@ -2,58 +2,54 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from distributed import LocalCluster
 from sklearn.metrics import roc_auc_score
 
+from models import zoo
 from models.frame import Frame
-from models.train import TrainingConfig, boost
-from models.zoo import cluster
+from models.zoo import Entry, cluster
 from vedette.errors import UnavailableError
+
+TEACH, JUDGE = np.arange(8_000), np.arange(8_000, 12_000)
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A cluster of two workers in processes of their own."""
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
-        yield local.scheduler_address
+    with cluster.scheduler_at("") as address:
+        yield address
 
 
-@pytest.mark.parametrize("library", ["lightgbm", "xgboost"])
-def test_two_workers_train_a_booster_as_good_as_one_machine(
-    history: Frame, scheduler: str, library: cluster.Library
-) -> None:
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(model="lightgbm", parameters={"n_estimators": 30, "boost_from_average": False}),
+        Entry(model="xgboost", imbalance="class_weights", parameters={"n_estimators": 30, "base_score": 0.5}),
+        Entry(model="xgboost", imbalance="focal", parameters={"n_estimators": 30}),
+        Entry(model="vedette", parameters={"trees": 30, "least_rows_in_leaf": 20}),
+    ],
+    ids=lambda entry: entry.title,
+)
+def test_two_workers_train_what_is_as_good_as_of_one_machine(history: Frame, scheduler: str, entry: Entry) -> None:
     """Half of the rows on each, the trees know all of them: later frauds rank as with local training."""
-    teach, judge = slice(0, 8_000), slice(8_000, None)
-    config = TrainingConfig(trees=30, least_rows_in_leaf=20)
-    parameters = config.parameters() if library == "lightgbm" else {"objective": "binary:logistic", "base_score": 0.5}
+    truth = history.fraud[JUDGE]
+    area = {
+        where: roc_auc_score(truth, zoo.fit(entry, history, TEACH, scheduler=where).score(history, JUDGE))
+        for where in ("", scheduler)
+    }
+    assert area[scheduler] > area[""] - 0.03
+
+
+def test_a_booster_comes_back_with_its_names(history: Frame, scheduler: str) -> None:
+    """It is an ordinary booster of the library, which knows the columns."""
     booster = cluster.train(
-        library,
-        history.matrix[teach],
-        history.fraud[teach],
-        parameters,
-        names=history.names,
-        rounds=30,
-        scheduler=scheduler,
-    )
-    local = boost(history.matrix[teach], history.fraud[teach], config).predict(history.matrix[judge])
-    if library == "lightgbm":
-        assert booster.feature_name() == list(history.names)
-        score = booster.predict(history.matrix[judge])
-    else:
-        score = booster.inplace_predict(history.matrix[judge])
-    truth = history.fraud[judge]
-    assert roc_auc_score(truth, score) > roc_auc_score(truth, local) - 0.03
+        "lightgbm", history.matrix, history.fraud, {"n_estimators": 5, "verbose": -1},
+        names=history.names, scheduler=scheduler,
+    )  # fmt: skip
+    assert booster.feature_name() == list(history.names)
+    assert booster.num_trees() == 5
 
 
 def test_a_scheduler_that_does_not_answer_is_named() -> None:
     """Nothing listens there."""
     with pytest.raises(UnavailableError, match=r"tcp://127\.0\.0\.1:9"):
-        cluster.train(
-            "xgboost",
-            np.zeros((2, 1)),
-            np.zeros(2, np.bool_),
-            {},
-            names=("a",),
-            rounds=1,
-            scheduler="tcp://127.0.0.1:9",
-        )
+        cluster.train("xgboost", np.zeros((2, 1)), np.zeros(2, np.bool_), {}, scheduler="tcp://127.0.0.1:9")
