@@ -51,7 +51,7 @@ class SmsSink:
         port: 0 takes a free one.
         account_sid: The account it has.
         auth_token: The account's token.
-        on_sms: Called in a server thread with every message kept.
+        on_sms: Called in a server thread with every message kept; may be set later.
         clock: Dates the messages.
     """
 
@@ -68,7 +68,7 @@ class SmsSink:
         self.port = port
         self.account_sid = account_sid
         self.auth_token = auth_token
-        self._on_sms = on_sms
+        self.on_sms = on_sms
         self._clock = clock or SystemClock()
         self._messages: list[Sms] = []
         self._answers: deque[Answer] = deque()
@@ -199,8 +199,8 @@ class SmsSink:
                 callback=form.get("StatusCallback", ""),
             )
             self._messages.append(message)
-        if self._on_sms:
-            self._on_sms(message)
+        if self.on_sms:
+            self.on_sms(message)
         return message
 
     def _resource(self, message: Sms) -> dict[str, Any]:

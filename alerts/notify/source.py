@@ -94,6 +94,7 @@ class Source:
             if error is None:
                 records.append(Record(message.topic(), message.partition(), message.offset(), message.value()))
             elif error.fatal() or error.code() in (
+                KafkaError._FATAL,  # noqa: SLF001, a public constant: the client has failed before, and for good
                 KafkaError.UNKNOWN_TOPIC_OR_PART,
                 KafkaError.TOPIC_AUTHORIZATION_FAILED,
             ):

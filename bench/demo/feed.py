@@ -8,6 +8,7 @@ from threading import Event
 
 import pyarrow as pa
 
+from bench.demo.customers import Customers
 from bench.demo.poison import POISON
 from bench.demo.source import Source
 from features import RedisStore
@@ -47,15 +48,19 @@ class Feed:
         rate: Transactions per second; 0 is flat out.
         limit: Stop after so many transactions; 0 is all.
         stopping: When set, the stream ends there.
+        customers: Get to know every payment before it is made.
     """
 
-    def __init__(self, settings: Settings, source: Source, *, rate: float, limit: int, stopping: Event) -> None:
+    def __init__(
+        self, settings: Settings, source: Source, *, rate: float, limit: int, stopping: Event, customers: Customers
+    ) -> None:
         self.sent = Sent()
         self._settings = settings
         self._source = source
         self._rate = rate
         self._plan = Plan(source=source.name, limit=limit)
         self._stopping = stopping
+        self._customers = customers
 
     def run(self) -> None:
         """Publish until the stream ends, or is stopped; returns once everything is acknowledged.
@@ -92,6 +97,8 @@ class Feed:
             ids, frauds = batch.column("transaction_id").to_pylist(), batch.column("fraud").to_pylist()
             known = zip(ids, frauds, strict=True)
             self.sent.truth.update((id_, fraud) for id_, fraud in known if fraud is not None)
+            columns = (batch.column(name).to_pylist() for name in ("account_id", "amount", "currency", "fraud"))
+            self._customers.meet(zip(*columns, strict=True))
             yield batch
 
 

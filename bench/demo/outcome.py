@@ -27,6 +27,15 @@ class Latency(msgspec.Struct, frozen=True):
     p99: float | None
 
 
+class Asked(msgspec.Struct, frozen=True):
+    """Transactions whose customer was asked, and what the final decisions about them say."""
+
+    asked: int
+    approved: int
+    held: int
+    declined: int
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The sums of a demo.
 
@@ -34,6 +43,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         published: Valid transactions, each counted once.
         decisions: Messages on `decisions`.
         unique_decisions: Transactions that have at least one.
+        challenges: What became of the customers' answers.
         alerts: Messages on `alerts`.
         dlq: Messages on the dead-letter topic.
         incidents: What the alerts have been joined to: one an account.
@@ -51,6 +61,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     published: int
     decisions: int
     unique_decisions: int
+    challenges: Asked
     alerts: int
     dlq: int
     incidents: int
@@ -79,11 +90,13 @@ def conclude(sent: Sent, seen: Seen, worked: Worked, received: Received) -> Outc
     known = published & sent.truth.keys()
     frauds = {id_ for id_ in known if sent.truth[id_]}
     flagged = known & seen.flagged
+    finals = Counter(seen.finals.values())
     p50, p99 = percentiles_ms(seen.latencies, 50, 99)
     return Outcome(
         published=len(published),
         decisions=seen.decisions,
         unique_decisions=len(seen.decided),
+        challenges=Asked(len(seen.challenged), finals["approve"], finals["review"], finals["decline"]),
         alerts=seen.alerts,
         dlq=len(seen.dead),
         incidents=worked.incidents,
@@ -124,8 +137,10 @@ def _wrong(outcome: Outcome, sent: Sent, seen: Seen) -> Iterator[str]:
         yield f"{len(strange):,} decisions are about transactions that were never published"
     if again := outcome.decisions - outcome.unique_decisions:
         yield f"{again:,} decisions were published more than once"
-    if outcome.alerts != len(seen.flagged):
-        yield f"{len(seen.flagged):,} transactions were flagged, but there are {outcome.alerts:,} alerts"
+    if outcome.alerts != seen.alerts_due:
+        yield f"{seen.alerts_due:,} alerts are due, but there are {outcome.alerts:,}"
+    if open_ := len(seen.challenged - seen.finals.keys()):
+        yield f"{open_:,} challenges have no final decision"
     planted, dead = Counter(sent.planted), Counter(seen.dead)
     if lost := planted - dead:
         yield f"{lost.total()} of {len(sent.planted)} poison messages are not on the dead-letter topic"

@@ -3,25 +3,28 @@
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
+from alerts.mfa.engine import LIFETIME
+from bench.demo.customers import Invite, answering
 from bench.demo.desk import look
 from bench.demo.feed import Feed
 from bench.demo.options import Options
 from bench.demo.outcome import Outcome, Received, conclude, wrong_sums
 from bench.demo.screen import Screen
-from bench.demo.snapshot import Camera
+from bench.demo.snapshot import Camera, Snapshot
 from bench.demo.source import open_source
 from bench.demo.stage import Process, Stage, set_up
 from bench.demo.warm import warm_up
 from bench.demo.watch import Watch
 from producers.files import RejectFile
 from producers.replay import stop_on_interrupt
+from vedette.clock import SECOND
 
 _LOOK_S = 0.1
 _STANDSTILL_S = 30.0
@@ -81,15 +84,32 @@ def _play(directory: Path, options: Options, environment: Collection[str], scree
             screen.say("taking in history (a first run also compiles the feature kernels, about a minute)")
             taken = warm_up(source.history, stage.settings, screen.warming)
             screen.say(f"{taken:,} earlier transactions are in the features' state; starting the worker")
-            with stage.process("worker") as worker, stage.process("notify") as notify:
+            with (
+                stage.process("worker") as worker,
+                stage.process("notify") as notify,
+                stage.process("mfa run") as challenges,
+            ):
                 stage.wait_for_worker(worker, screen.say)
-                with stop_on_interrupt() as stopping:
-                    feed = Feed(stage.settings, source, rate=options.per_second, limit=options.most, stopping=stopping)
-                    return _stream(stage, (worker, notify), feed, options, screen, stopping)
+                with (
+                    stop_on_interrupt() as stopping,
+                    answering(stage.settings, stage.sms, _inviting(options, screen), stopping) as customers,
+                ):
+                    feed = Feed(
+                        stage.settings, source, rate=options.per_second, limit=options.most, stopping=stopping,
+                        customers=customers,
+                    )  # fmt: skip
+                    return _stream(stage, (worker, notify, challenges), feed, options, screen, stopping)
+
+
+def _inviting(options: Options, screen: Screen) -> Invite | None:
+    """How the person who watches is asked to answer a challenge; not at all where the demo is to end by itself."""
+    if options.leave:
+        return None
+    return lambda link, code: screen.say(f"a customer's page is yours for a minute, the code is {code}: {link}")
 
 
 def _stream(
-    stage: Stage, processes: tuple[Process, Process], feed: Feed, options: Options, screen: Screen, stopping: Event
+    stage: Stage, processes: Sequence[Process], feed: Feed, options: Options, screen: Screen, stopping: Event
 ) -> tuple[str, Outcome]:
     """Let the stream run to its end, stop the processes, and read what is left."""
     watch = Watch(stage.settings, feed.sent.left_at)
@@ -118,7 +138,7 @@ def _stream(
         if (error := thread.exception()) and not failed:
             raise error
     worked = look(stage.alerts)
-    received = Received([mail.message_id for mail in stage.mail.mails], [sms.body for sms in stage.sms.messages])
+    received = Received([mail.message_id for mail in stage.mail.mails], [sms.body for sms in stage.team_sms])
     outcome = conclude(feed.sent, watch.seen, worked, received)
     wrong = wrong_sums(outcome, feed.sent, watch.seen, worked, received)
     return ", so ".join(part for part in (failed, wrong) if part), outcome
@@ -142,6 +162,12 @@ def _look_on(
             return ""
         if snapshot.progress != reached or snapshot.settled:
             reached, moved_at = snapshot.progress, time.monotonic()
-        elif time.monotonic() - moved_at > _STANDSTILL_S:
-            return f"nothing has moved for {_STANDSTILL_S:g} s"
+        elif time.monotonic() - moved_at > (patience := _patience(snapshot)):
+            return f"nothing has moved for {patience:g} s"
         pause.wait(_LOOK_S)
+
+
+def _patience(snapshot: Snapshot) -> float:
+    """Seconds after which a standstill is a failure; a customer who does not answer is waited for."""
+    answering = snapshot.settled_challenges < snapshot.challenges
+    return _STANDSTILL_S + (LIFETIME / SECOND if answering else 0)

@@ -18,6 +18,7 @@ from vedette.money import format_amount
 
 _EVERY_S = 3.0
 _COLOURS = {"approve": "green", "challenge": "yellow", "review": "dark_orange", "decline": "red"}
+_STATUS = {"issued": "yellow", "approved": "green", "expired": "dark_orange"}
 
 
 class Screen(Protocol):
@@ -65,8 +66,9 @@ class PlainScreen:
         p50, _, p99 = (_milliseconds(value) for value in snapshot.latency_ms)
         self._print(
             f"demo: {snapshot.phase}: {snapshot.published:,} published, {snapshot.decisions:,} decided "
-            f"({snapshot.rate:,.0f}/s, p50 {p50}, p99 {p99}), {snapshot.alerts:,} alerts in "
-            f"{snapshot.worked.incidents:,} incidents, {snapshot.dlq} dead letters, "
+            f"({snapshot.rate:,.0f}/s, p50 {p50}, p99 {p99}), "
+            f"{snapshot.settled_challenges:,} of {snapshot.challenges:,} challenges settled, "
+            f"{snapshot.alerts:,} alerts in {snapshot.worked.incidents:,} incidents, {snapshot.dlq} dead letters, "
             f"{snapshot.emails:,} e-mails, {snapshot.sms:,} SMS"
         )
 
@@ -87,7 +89,8 @@ class LiveScreen:
 
     def say(self, text: str) -> None:
         """See Screen."""
-        self._live.console.print(f"[bold]vedette demo[/]: {text}")
+        # A link stays whole where it is longer than the line.
+        self._live.console.print(f"[bold]vedette demo[/]: {text}", highlight=False, soft_wrap=True)
 
     def warming(self, transactions: int) -> None:
         """See Screen."""
@@ -127,6 +130,8 @@ def view(snapshot: Snapshot) -> RenderableType:
     )
     told = _pairs(
         "told",
+        ("challenges", f"{snapshot.challenges:,}"),
+        ("settled", f"{snapshot.settled_challenges:,}"),
         ("alerts", f"{snapshot.alerts:,}"),
         ("incidents", f"{snapshot.worked.incidents:,}"),
         ("e-mails", f"{snapshot.emails:,}"),
@@ -138,14 +143,18 @@ def view(snapshot: Snapshot) -> RenderableType:
     messages = Table.grid(padding=(0, 1))
     messages.add_row(Text("e-mail", "bold"), Text(snapshot.last_email, overflow="ellipsis", no_wrap=True))
     messages.add_row(Text("SMS", "bold"), Text(snapshot.last_sms, overflow="ellipsis", no_wrap=True))
-    return Group(title, Columns([stream, actions, told, stages]), _alerts(snapshot), _incidents(snapshot), messages)
+    beside = Table.grid(padding=(0, 2), expand=True)
+    beside.add_row(_incidents(snapshot), _challenges(snapshot))
+    return Group(title, Columns([stream, actions, told, stages]), _alerts(snapshot), beside, messages)
 
 
 def summary(outcome: Outcome) -> RenderableType:
     """The sums, for the end."""
+    asked = outcome.challenges
     rows = [
         ("transactions published", f"{outcome.published:,}"),
         ("decisions", f"{outcome.decisions:,} on {outcome.unique_decisions:,} transactions"),
+        ("customers asked", f"{asked.asked:,}: {asked.approved:,} approved, {asked.declined:,} declined"),
         ("alerts, incidents", f"{outcome.alerts:,}, {outcome.incidents:,}"),
         ("e-mails, SMS", f"{outcome.emails:,}, {outcome.sms:,}"),
         ("dead letters", f"{outcome.dlq}"),
@@ -186,6 +195,14 @@ def _incidents(snapshot: Snapshot) -> Table:
     for incident in snapshot.worked.dearest:
         loss = Text(format_amount(incident.expected_loss, "EUR"), justify="right")
         table.add_row(f"#{incident.id}", Text(incident.account_id), loss, str(incident.alerts), incident.state)
+    return table
+
+
+def _challenges(snapshot: Snapshot) -> Table:
+    table = Table("account", "amount", "answer", title="last challenges", box=box.SIMPLE, expand=True)
+    for challenge in snapshot.last_challenges:
+        amount = Text(format_amount(challenge.amount, challenge.currency), justify="right")
+        table.add_row(Text(challenge.account_id), amount, Text(challenge.status, _STATUS.get(challenge.status, "red")))
     return table
 
 

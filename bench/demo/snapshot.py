@@ -10,7 +10,7 @@ from bench.demo.options import Options
 from bench.demo.outcome import percentiles_ms
 from bench.demo.stage import Stage
 from bench.demo.watch import Watch
-from vedette import Alert
+from vedette import Alert, Challenge
 
 _RATE_OVER_S = 5.0
 _METRICS_EVERY_S = 1.0
@@ -38,6 +38,11 @@ class Snapshot:
     """Transactions that the worker has still to read, as it says itself."""
     stages_us: dict[str, float]
     """Microseconds a transaction takes the worker, by stage."""
+    challenges: int
+    """Customers asked."""
+    settled_challenges: int
+    """And the final decisions that followed."""
+    last_challenges: list[Challenge]
     alerts: int
     last_alerts: list[Alert]
     dlq: int
@@ -55,7 +60,7 @@ class Snapshot:
     @property
     def progress(self) -> tuple[int, ...]:
         """Changes while anything gets on."""
-        return (self.published, self.decisions, self.alerts, self.dlq, self.emails, self.sms)
+        return (self.published, self.decisions, self.settled_challenges, self.alerts, self.dlq, self.emails, self.sms)
 
 
 class Camera:
@@ -85,12 +90,13 @@ class Camera:
         if now - self._worked_at > _DESK_EVERY_S:
             self._worked, self._worked_at = look(stage.alerts), now
         worked = self._worked
-        mails, messages = stage.mail.mails, stage.sms.messages
+        mails, messages = stage.mail.mails, stage.team_sms
         alerts, decisions = seen.alerts, seen.decisions
         settled = (
             len(seen.decided) >= len(sent.left_at)
             and len(seen.dead) >= len(sent.planted)
-            and alerts >= len(seen.flagged)
+            and len(seen.finals) >= len(seen.challenged)
+            and alerts >= seen.alerts_due
             and worked.alerts >= alerts
             and not worked.untold
             and not worked.unfinished
@@ -109,6 +115,9 @@ class Camera:
             actions=dict(self._watch.actions),
             lag=round(self._metrics.get(("vedette_lag", "transactions"), 0)),
             stages_us=self._stages(),
+            challenges=len(seen.challenged),
+            settled_challenges=len(seen.finals),
+            last_challenges=self._watch.last_challenges,
             alerts=alerts,
             last_alerts=self._watch.last_alerts,
             dlq=len(seen.dead),

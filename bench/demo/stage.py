@@ -1,6 +1,7 @@
-"""Everything the demo starts, and stops again: servers, sinks, topics, and the two Vedette processes."""
+"""Everything the demo starts, and stops again: servers, sinks, topics, and the three Vedette processes."""
 
 import http.client
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
@@ -15,20 +16,25 @@ from sqlalchemy import Engine
 import models
 import streams
 from alerts.database import open_database
+from alerts.mfa.keyring import new_key
+from bench.demo.customers import PREFIX
 from bench.demo.options import Options
 from stack.local import LocalStack
 from stack.mail import MailSink
 from stack.process import Child, free_ports
-from stack.sms import SmsSink
+from stack.sms import Sms, SmsSink
 from stack.topics import apply
 from vedette import Settings
 from vedette.errors import UnavailableError
 from vedette.settings import (
     ENV_PREFIX,
+    AuditSettings,
     IncidentSettings,
     KafkaSettings,
+    MfaSettings,
     NotifySettings,
     RedisSettings,
+    Secret,
     TopicSettings,
     WorkerSettings,
     describe,
@@ -37,12 +43,14 @@ from vedette.settings import (
 WORKER_WITHIN_S = 240.0
 _STOP_WITHIN_S = 20.0
 _LOG_LINES = 5
+_TEAM = "+14155550101"
+_NO_LIMIT = 1_000_000_000
 
-_ROUTING = """\
+_ROUTING = f"""\
 format: 1
 recipients:
-  fraud-team: {channel: email, to: fraud-team@bank.example}
-  on-duty: {channel: sms, to: "+14155550101"}
+  fraud-team: {{channel: email, to: fraud-team@bank.example}}
+  on-duty: {{channel: sms, to: "{_TEAM}"}}
 routes:
   - tell: [fraud-team, on-duty]
 """
@@ -60,14 +68,14 @@ class Process:
 
     def __init__(self, name: str, directory: Path, without: Collection[str], environment: dict[str, str]) -> None:
         self.name = name
-        self.log = directory / f"{name}.log"
+        self.log = directory / f"{name.split(maxsplit=1)[0]}.log"
         # `env` becomes Python, so the process id is the command's own. -P: no folder of the caller's is imported.
         self._child = Child(
             [
                 *("env", *(part for variable in without for part in ("-u", variable))),
                 *(f"{variable}={value}" for variable, value in environment.items()),
                 *(sys.executable, "-P", "-c", "from cli.main import main; main()"),
-                *("--settings", str(directory / "vedette.toml"), name),
+                *("--settings", str(directory / "vedette.toml"), *name.split()),
             ],
             log=self.log,
         )
@@ -99,16 +107,22 @@ class Stage:
     sms: SmsSink
     alerts: Engine
     without: Collection[str]
+    secrets: dict[str, str]
+    """Variables that the processes must see, beside `vedette.toml`."""
 
     @contextmanager
     def process(self, name: str) -> Iterator[Process]:
         """A `vedette` command, stopped at the end."""
-        token = {f"{ENV_PREFIX}NOTIFY__TWILIO_AUTH_TOKEN": self.sms.auth_token}
-        process = Process(name, self.directory, self.without, token)
+        process = Process(name, self.directory, self.without, self.secrets)
         try:
             yield process
         finally:
             process.stop()
+
+    @property
+    def team_sms(self) -> list[Sms]:
+        """What the fraud team got, which shares the SMS endpoint with the customers."""
+        return [message for message in self.sms.messages if message.to == _TEAM]
 
     @property
     def broken(self) -> str:
@@ -178,7 +192,7 @@ def set_up(directory: Path, options: Options, environment: Collection[str]) -> I
         MailSink(directory=directory / "mails") as mail,
         SmsSink() as sms,
     ):
-        (port,) = free_ports(1)
+        port, page_port = free_ports(2)
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             topics=TopicSettings(),
@@ -194,7 +208,19 @@ def set_up(directory: Path, options: Options, environment: Collection[str]) -> I
                 smtp_starttls=False,
                 sms_from="+14155550100",
                 twilio_account_sid=sms.account_sid,
+                twilio_auth_token=Secret(sms.auth_token),
                 twilio_base_url=sms.url,
+            ),
+            audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(os.urandom(32).hex())),
+            mfa=MfaSettings(
+                port=page_port,
+                public_url=f"http://localhost:{page_port}",
+                keys=Secret(new_key("demo", os.urandom)),
+                release=["EUR 30.00"],
+                sms_from="+14155550100",
+                sms_prefixes=[PREFIX],
+                sms_per_hour=_NO_LIMIT,  # the demo's days pass in seconds
+                sms_prefix_cap=_NO_LIMIT,
             ),
         )
         (directory / "routing.yaml").write_text(_ROUTING, encoding="utf-8")
@@ -203,9 +229,19 @@ def set_up(directory: Path, options: Options, environment: Collection[str]) -> I
         without = [name for name in environment if name.startswith(ENV_PREFIX)]
         alerts = open_database(settings.incidents)
         try:
-            yield Stage(directory, settings, stack, mail, sms, alerts, without)
+            yield Stage(directory, settings, stack, mail, sms, alerts, without, _secrets(settings))
         finally:
             alerts.dispose()
+
+
+def _secrets(settings: Settings) -> dict[str, str]:
+    """The secrets as environment variables, since `vedette.toml` has none."""
+    found = {
+        "NOTIFY__TWILIO_AUTH_TOKEN": settings.notify.twilio_auth_token,
+        "AUDIT__KEY": settings.audit.key,
+        "MFA__KEYS": settings.mfa.keys,
+    }
+    return {ENV_PREFIX + name: secret.value for name, secret in found.items() if secret}
 
 
 def _worker(asked: WorkerSettings, port: int) -> WorkerSettings:

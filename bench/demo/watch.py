@@ -1,4 +1,4 @@
-"""The reader at the other end: sees every decision, alert and dead letter as a customer of Vedette would."""
+"""The reader at the other end: sees every decision, alert, challenge and dead letter as a customer of Vedette would."""
 
 import time
 from array import array
@@ -11,13 +11,14 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from vedette import Alert, Decision, Settings
+from vedette import Alert, Challenge, Decision, Settings
 from vedette.errors import UnavailableError
 from vedette.topics import Name
 
-_READ = (Name.DECISIONS, Name.ALERTS, Name.DLQ)
+_READ = (Name.DECISIONS, Name.ALERTS, Name.CHALLENGES, Name.DLQ)
 _AT_ONCE = 5_000
 _RECENT = 5_000
+_CHALLENGES_SHOWN = 6
 _DRAIN_WITHIN_S = 30.0
 
 
@@ -30,6 +31,10 @@ class Seen:
     """Transactions that have a decision."""
     flagged: set[str] = field(default_factory=set)
     """Those whose decision was not to approve."""
+    challenged: set[str] = field(default_factory=set)
+    """Those whose customer is asked."""
+    finals: dict[str, str] = field(default_factory=dict)
+    """What the customer's answer has made of them: the action of the final decision."""
     alerts: int = 0
     dead: list[bytes] = field(default_factory=list)
     """Values of the dead-letter topic."""
@@ -38,9 +43,14 @@ class Seen:
     last_at: float = 0.0
     """When the last decision was read, on time.monotonic."""
 
+    @property
+    def alerts_due(self) -> int:
+        """How many alerts there must be: one for every flagged payment, another for every one its customer denied."""
+        return len(self.flagged) + sum(action == "decline" for action in list(self.finals.values()))
+
 
 class Watch:
-    """Reads `decisions`, `alerts` and the dead-letter topic from their beginnings, in a thread of its own.
+    """Reads what comes out, the dead letters too, from the beginnings of the topics, in a thread of its own.
 
     Latency is the time from the hand-over of a transaction to the producer until its decision has been read here,
     both taken in this process from one clock that never goes back.
@@ -59,9 +69,11 @@ class Watch:
         self._left_at = left_at
         self._actions: Counter[str] = Counter()
         self._last_alerts: deque[Alert] = deque(maxlen=8)
+        self._challenges: dict[str, Challenge] = {}
         self._lock = Lock()
         self._decision = msgspec.json.Decoder(Decision)
         self._alert = msgspec.json.Decoder(Alert)
+        self._challenge = msgspec.json.Decoder(Challenge)
         self._topics = {settings.topics.prefix + name: name for name in _READ}
         self._consumer = Consumer(
             settings.kafka.client_config()
@@ -110,6 +122,12 @@ class Watch:
         with self._lock:
             return list(reversed(self._last_alerts))
 
+    @property
+    def last_challenges(self) -> list[Challenge]:
+        """How those who were asked last stand, the newest first."""
+        with self._lock:
+            return list(reversed(self._challenges.values()))
+
     def recent_latencies(self) -> "array[float]":
         """Of the last few thousand decisions, in seconds."""
         with self._lock:
@@ -137,20 +155,33 @@ class Watch:
                     with self._lock:
                         self._last_alerts.append(self._alert.decode(value))
                     self.seen.alerts += 1
+                case Name.CHALLENGES:
+                    self._ask(self._challenge.decode(value))
                 case _:
                     self.seen.dead.append(value)
 
     def _decide(self, decision: Decision, now: float) -> None:
         seen, id_ = self.seen, decision.transaction_id
+        if decision.final is True:
+            seen.finals[id_] = decision.action
+            return
         seen.decisions += 1
         seen.last_at = now
         if decision.action != "approve":
             seen.flagged.add(id_)
+        if decision.action == "challenge":
+            seen.challenged.add(id_)
         with self._lock:
             self._actions[decision.action] += 1
             if id_ not in seen.decided and id_ in self._left_at:
                 seen.latencies.append(now - self._left_at[id_])
         seen.decided.add(id_)
+
+    def _ask(self, challenge: Challenge) -> None:
+        with self._lock:
+            self._challenges[challenge.challenge_id] = challenge
+            if len(self._challenges) > _CHALLENGES_SHOWN:
+                del self._challenges[next(iter(self._challenges))]
 
     def _at_end(self) -> bool:
         places = {(place.topic, place.partition): place.offset for place in self._consumer.position(self._assigned)}

@@ -5,7 +5,7 @@ import pytest
 
 from bench.demo.desk import Worked
 from bench.demo.feed import Sent
-from bench.demo.outcome import Received, conclude, wrong_sums
+from bench.demo.outcome import Asked, Received, conclude, wrong_sums
 from bench.demo.watch import Seen
 
 
@@ -19,19 +19,21 @@ def sent() -> Sent:
 
 
 def seen() -> Seen:
-    """All of them decided within two seconds, one fraud and the unknown one flagged."""
+    """All of them decided within two seconds, one fraud and the unknown one flagged; their customers were asked."""
     return Seen(
         decisions=4,
         decided={"a", "b", "c", "d"},
         flagged={"a", "d"},
-        alerts=2,
+        challenged={"a", "d"},
+        finals={"a": "decline", "d": "approve"},
+        alerts=3,
         dead=[b"", b"x", b""],
         latencies=array("d", [0.1, 0.2, 0.3, 0.4]),
         last_at=12.0,
     )
 
 
-WORKED = Worked(incidents=2, alerts=2, messages={"email": 2, "sms": 2})
+WORKED = Worked(incidents=2, alerts=3, messages={"email": 2, "sms": 2})
 RECEIVED = Received(["<1>", "<2>"], ["Ref A", "Ref B"])
 
 
@@ -39,8 +41,9 @@ def test_right_sums_are_silent() -> None:
     """Where everything has arrived once, nothing is wrong, and rate, latency, recall and precision follow from it."""
     outcome = conclude(sent(), seen(), WORKED, RECEIVED)
     assert wrong_sums(outcome, sent(), seen(), WORKED, RECEIVED) == ""
-    assert (outcome.incidents, outcome.told, outcome.emails, outcome.sms) == (2, 2, 2, 2)
+    assert (outcome.incidents, outcome.told, outcome.emails, outcome.sms) == (2, 3, 2, 2)
     assert (outcome.published, outcome.rate_per_s, outcome.latency_ms.p50) == (4, 2.0, 250.0)
+    assert outcome.challenges == Asked(asked=2, approved=1, held=0, declined=1)
     assert (outcome.frauds, outcome.flagged, outcome.recall, outcome.precision) == (2, 1, 0.5, 1.0)
 
 
@@ -50,7 +53,9 @@ def test_right_sums_are_silent() -> None:
         ({"decided": {"a", "b", "c"}, "decisions": 3}, "1 of 4 transactions have no decision"),
         ({"decided": {*"abcde"}, "decisions": 5}, "1 decisions are about transactions that were never published"),
         ({"decisions": 6}, "2 decisions were published more than once"),
-        ({"flagged": {"a"}}, "1 transactions were flagged, but there are 2 alerts"),
+        ({"flagged": {"a"}}, "2 alerts are due, but there are 3"),
+        ({"finals": {"a": "decline", "d": "decline"}}, "4 alerts are due, but there are 3"),
+        ({"finals": {"a": "decline"}}, "1 challenges have no final decision"),
         ({"dead": [b"", b"x"]}, "1 of 3 poison messages are not on the dead-letter topic"),
         ({"dead": [b"", b"x", b"", b"y"]}, "1 messages on the dead-letter topic were not planted there"),
     ],
@@ -65,7 +70,7 @@ def test_every_wrong_sum_is_named(change: dict[str, object], sentence: str) -> N
 @pytest.mark.parametrize(
     ("worked", "received", "sentence"),
     [
-        ({"alerts": 1}, {}, "2 alerts were published, but 1 are in incidents"),
+        ({"alerts": 1}, {}, "3 alerts were published, but 1 are in incidents"),
         ({"untold": 1}, {}, "nobody was told of 1 alerts"),
         ({}, {"emails": ["<1>"]}, "2 e-mails were to be sent, but 1 arrived"),
         (

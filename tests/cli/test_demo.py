@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from tests.conftest import gone, wait_for
 
@@ -76,6 +77,24 @@ def test_demo_proves_its_sums(demo: Demo) -> None:
     assert sums["precision"] > 0.6
 
 
+def test_demo_customers_settle_every_challenge(demo: Demo, tmp_path: Path) -> None:
+    """Where the policy asks the customer about all that it flags, frauds are denied and everything else is approved."""
+    policy = yaml.safe_load((Path(__file__).parents[2] / "streams" / "policy.yaml").read_text(encoding="utf-8"))
+    policy["thresholds"] = {"challenge": policy["thresholds"]["challenge"]}
+    (tmp_path / "policy.yaml").write_text(yaml.safe_dump(policy), encoding="utf-8")
+    process = demo(
+        *("--transactions", "3000", "--exit", "--json"), VEDETTE_WORKER__POLICY=str(tmp_path / "policy.yaml")
+    )
+    out, err = process.communicate(timeout=START_WITHIN_S)
+    assert process.returncode == 0, err
+    sums = last_line(out)
+    asked = sums["challenges"]
+    assert asked["asked"] == sums["flagged"] > 0
+    assert asked["declined"] == round(sums["precision"] * sums["flagged"]) > 0
+    assert asked["approved"] == asked["asked"] - asked["declined"]
+    assert sums["alerts"] == asked["asked"] + asked["declined"]
+
+
 def test_demo_streams_a_file_behind_its_history(demo: Demo, tmp_path: Path) -> None:
     """Only what lies between --from and --to is published; what does not fit the mapping is left out."""
     rows = [
@@ -123,7 +142,7 @@ def test_ctrl_c_ends_everything_in_order(demo: Demo, tmp_path: Path, number: sig
     out, err = process.communicate(timeout=END_WITHIN_S)
     assert process.returncode == 0, err
     assert "transactions published" in out
-    assert len(started) >= 4  # broker, Redis, worker, notifier
+    assert len(started) >= 5  # broker, Redis, worker, notifier, challenges
     wait_for(lambda: all(gone(child.pid) for child in started))
 
 

@@ -1,0 +1,74 @@
+from collections.abc import Callable, Iterator
+from contextlib import closing
+
+import pytest
+import structlog
+from confluent_kafka import Producer
+
+from alerts.notify.source import Source
+from stack.local import LocalStack
+from stack.topics import apply
+from tests.conftest import wait_for
+from vedette.errors import UnavailableError
+from vedette.settings import Settings
+from vedette.topics import Name
+
+Open = Callable[[], Source]
+
+
+@pytest.fixture
+def settings(
+    embedded_stack: LocalStack, settings_for: Callable[[LocalStack, str], Settings], topic_prefix: str
+) -> Settings:
+    """A broker with topics of the test's own."""
+    made = settings_for(embedded_stack, topic_prefix)
+    apply(made)
+    return made
+
+
+@pytest.fixture
+def source(settings: Settings) -> Iterator[Open]:
+    """Opens `alerts` under one and the same name in the group."""
+    opened: list[Source] = []
+
+    def open_() -> Source:
+        opened.append(
+            Source(
+                settings.kafka, group=f"{settings.topics.prefix}g", member="one", most=10, timeout_s=10,
+                topic=settings.topics.prefix + Name.ALERTS, log=structlog.get_logger(),
+            )
+        )  # fmt: skip
+        return opened[-1]
+
+    yield open_
+    for each in opened:
+        with closing(each):
+            continue
+
+
+def test_what_was_not_committed_comes_again(settings: Settings, source: Open) -> None:
+    """A message is taken again by the next reader until it has been committed."""
+    producer = Producer(settings.kafka.client_config())
+    producer.produce(settings.topics.prefix + Name.ALERTS, b"one", "a")
+    assert producer.flush(10) == 0
+    for committing in (False, True):
+        reader = source()
+        taken: list[bytes | None] = []
+        wait_for(lambda reader=reader, taken=taken: taken.extend(r.value for r in reader.take(0.1)) or taken != [], 30)
+        assert taken == [b"one"]
+        if committing:
+            reader.commit()
+        reader.close()
+    last = source()
+    wait_for(lambda: last.take(0.1) == [] and last.assigned, 30)
+    assert last.take(0.5) == []
+
+
+def test_a_reader_whose_name_was_taken_says_so(source: Open) -> None:
+    """Who finds itself replaced in the group reads nothing any more, so it must fail instead of waiting for ever."""
+    first = source()
+    wait_for(lambda: first.take(0.1) == [] and first.assigned, 30)
+    second = source()
+    wait_for(lambda: second.take(0.1) == [] and second.assigned, 30)
+    with pytest.raises(UnavailableError, match="cannot be read"):
+        wait_for(lambda: first.take(0.1) is None, 30)
