@@ -26,8 +26,8 @@ from alerts.mfa.codes import TOTP_DIGITS, new_secret
 from alerts.mfa.connection import connect
 from alerts.mfa.engine import Answer
 from alerts.mfa.keyring import new_key
-from alerts.mfa.records import Account, Binding, Record, challenge_id_of, shard_of
-from alerts.mfa.store import Entry, Store
+from alerts.mfa.records import Account, Binding, Record, challenge_id_of
+from alerts.mfa.store import Store
 from stack.local import LocalStack
 from stack.topics import apply
 from vedette import Settings
@@ -166,8 +166,8 @@ def _guess(service: Challenges, guesses: int) -> tuple[int, int, bool]:
 def _asked(service: Challenges, account_id: str, transaction_id: str) -> tuple[Record, str]:
     """A challenge issued, and its SMS code as the messenger makes it."""
     service.issue(_binding(account_id, transaction_id))
-    entry = Entry(shard_of(account_id), challenge_id_of(account_id, transaction_id))
-    claimed = service.begin_telling(entry, service.clock.now_ms() + MINUTE)
+    challenge_id = challenge_id_of(account_id, transaction_id)
+    claimed = service.begin_telling(challenge_id, service.clock.now_ms() + MINUTE)
     if claimed is None:
         raise AssertionError(f"{transaction_id} is not to be told")
     state, secrets = claimed

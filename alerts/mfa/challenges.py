@@ -8,7 +8,7 @@ from alerts.mfa.engine import Answer, Result, Rules, Secrets, State
 from alerts.mfa.keyring import Entropy, Keyring
 from alerts.mfa.ports import Audit
 from alerts.mfa.records import Binding, Factor, Record, Told, challenge_id_of
-from alerts.mfa.store import Entry, Stage, Store
+from alerts.mfa.store import Stage, Store
 from vedette.clock import DAY, Clock
 from vedette.errors import InputError, UnavailableError
 
@@ -115,13 +115,11 @@ class Challenges:
     def sweep(self) -> int:
         """Expire challenges whose time is over; how many."""
         expired = 0
-        for entry in self.store.due("open", self.clock.now_ms(), _AT_ONCE):
-            if self.store.state(entry.challenge_id) is None:  # forgotten by Redis before anybody swept
-                self.store.forget("open", [entry])
+        for challenge_id in self.store.due("open", self.clock.now_ms(), _AT_ONCE):
+            if self.store.state(challenge_id) is None:  # forgotten by Redis before anybody swept
+                self.store.forget("open", [challenge_id])
                 continue
-            result, _ = self._step(
-                entry.challenge_id, lambda state, now: engine.expire(state, rules=self.rules, now=now)
-            )
+            result, _ = self._step(challenge_id, lambda state, now: engine.expire(state, rules=self.rules, now=now))
             expired += result == "expired"
         return expired
 
@@ -137,12 +135,12 @@ class Challenges:
                 return True
         raise _contended(challenge_id)
 
-    def begin_telling(self, entry: Entry, retry_at: int) -> tuple[State, Secrets] | None:
+    def begin_telling(self, challenge_id: str, retry_at: int) -> tuple[State, Secrets] | None:
         """Claim the telling of a customer until `retry_at`; None if another has it, or nobody is to be told.
 
         The new code and link are in force when this returns, whether or not they ever reach the customer.
         """
-        state = self.store.state(entry.challenge_id)
+        state = self.store.state(challenge_id)
         if state is None or state.record.status != "issued" or state.record.told not in ("pending", "sending"):
             return None
         after, secrets = engine.begin_telling(state, keys=self.keys, entropy=self.entropy)

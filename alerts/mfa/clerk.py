@@ -7,7 +7,6 @@ from alerts.mfa import outcome
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.publisher import Publisher
 from alerts.mfa.records import Record
-from alerts.mfa.store import Entry
 from vedette.errors import UnavailableError
 from vedette.settings import Settings
 
@@ -57,21 +56,25 @@ class Clerk:
             UnavailableError: Redis does not answer.
         """
         challenges = self._challenges
-        entries = challenges.store.due("out", challenges.clock.now_ms(), _AT_ONCE)
-        records = [(entry, state.record) for entry in entries if (state := challenges.get(entry.challenge_id))]
-        for entry, record in records:
-            for topic, event in outcome.issued(record) if entry.stage == "issued" else outcome.settled(record):
+        queued = challenges.store.due("out", challenges.clock.now_ms(), _AT_ONCE)
+        due = [
+            (stage, state.record)
+            for stage, _, challenge_id in (member.partition(":") for member in queued)
+            if (state := challenges.get(challenge_id))
+        ]
+        for stage, record in due:
+            for topic, event in outcome.issued(record) if stage == "issued" else outcome.settled(record):
                 self._publisher.send(topic, record.binding.account_id, event)
         self._publisher.flush()
-        for entry, record in records:
-            self._note(entry, record)
-        challenges.store.forget("out", entries)
-        return len(entries)
+        for stage, record in due:
+            self._note(stage, record)
+        challenges.store.forget("out", queued)
+        return len(queued)
 
-    def _note(self, entry: Entry, record: Record) -> None:
-        status = "issued" if entry.stage == "issued" else record.status
+    def _note(self, stage: str, record: Record) -> None:
+        status = "issued" if stage == "issued" else record.status
         details = {"transaction_id": record.binding.transaction_id, "factor": record.using, "seal": record.seal}
-        if record.cause and entry.stage == "settled":
+        if record.cause and stage == "settled":
             details["cause"] = record.cause
         self._challenges.audit.record(f"challenge.{status}", record.challenge_id, details)
         self._log.info("challenge", challenge_id=record.challenge_id, status=status, cause=details.get("cause", ""))

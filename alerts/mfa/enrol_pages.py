@@ -5,7 +5,7 @@ from typing import Annotated, Any, get_args
 
 import msgspec
 import segno
-from fastapi import APIRouter, Depends, Form, Request
+from fastapi import APIRouter, Depends, Form, HTTPException, Request
 from fastapi.responses import HTMLResponse, RedirectResponse
 
 from alerts.mfa.codes import new_token
@@ -55,7 +55,7 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
 
     def show(request: Request, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
         if visit is None:
-            return page(request, "gone.html", 404)
+            return page(request, "gone.html", 404, what="gone")
         account = enrolment.account(visit.session.subject)
         asked: dict[str, Any] = {
             "notice": "", "app": None, "phone": "", "recovery": [],
@@ -70,10 +70,14 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
         }  # fmt: skip
         return page(request, "enrol.html", status, **asked | values)
 
-    def changing(request: Request, csrf: str) -> Visit | None:
+    def changing(request: Request, csrf: Field) -> Visit:
         """The visit, if it may change factors."""
         visit = sessions.check(sessions.of(request), csrf)
-        return visit if visit.session.proven else None
+        if not visit.session.proven:
+            raise HTTPException(403, "the holder has not proven to be one")
+        return visit
+
+    Changing = Annotated[Visit, Depends(changing)]  # noqa: N806, a type
 
     @router.get("/e/{token}")
     def offer(request: Request, token: str) -> HTMLResponse:
@@ -84,7 +88,7 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
     def open_(request: Request, token: str) -> HTMLResponse | RedirectResponse:
         account_id = links.follow(token)
         if account_id is None:
-            return page(request, "gone.html", 404)
+            return page(request, "gone.html", 404, what="gone")
         response = RedirectResponse("/enrol", 303)
         sessions.start(response, Session(account_id, proven=not enrolment.account(account_id).factors))
         return response
@@ -110,24 +114,18 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
         return show(request, visit, 200 if sent else 422, notice="sms_coming" if sent else "ask_refused")
 
     @router.post("/enrol/totp", dependencies=throttled)
-    def begin_totp(request: Request, csrf: Field) -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def begin_totp(request: Request, visit: Changing) -> HTMLResponse:
         uri, secret = enrolment.begin_totp(visit.session.subject)
         picture = segno.make(uri, error="m").svg_data_uri(scale=4, border=2)
         return show(request, visit, app={"picture": picture, "secret": secret})
 
     @router.post("/enrol/totp/confirm", dependencies=throttled)
-    def confirm_totp(request: Request, csrf: Field, value: Field = "") -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def confirm_totp(request: Request, visit: Changing, value: Field = "") -> HTMLResponse:
         done = enrolment.confirm_totp(visit.session.subject, value)
         return show(request, visit, 200 if done else 422, notice="saved" if done else "answer_wrong")
 
     @router.post("/enrol/phone", dependencies=throttled)
-    def begin_phone(request: Request, csrf: Field, phone: Field = "") -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def begin_phone(request: Request, visit: Changing, phone: Field = "") -> HTMLResponse:
         number = "".join(character for character in phone if character not in " -()")
         try:
             sent = enrolment.begin_phone(visit.session.subject, number)
@@ -136,29 +134,21 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
         return show(request, visit, 200 if sent else 422, notice="" if sent else "ask_refused", phone=sent and number)
 
     @router.post("/enrol/phone/confirm", dependencies=throttled)
-    def confirm_phone(request: Request, csrf: Field, value: Field = "") -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def confirm_phone(request: Request, visit: Changing, value: Field = "") -> HTMLResponse:
         done = enrolment.confirm_phone(visit.session.subject, value)
         return show(request, visit, 200 if done else 422, notice="saved" if done else "answer_wrong")
 
     @router.post("/enrol/passkey", dependencies=throttled)
-    def add_passkey(request: Request, csrf: Field, value: Field = "") -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def add_passkey(request: Request, visit: Changing, value: Field = "") -> HTMLResponse:
         done = enrolment.add_passkey(visit.session.subject, value, visit.challenge)
         return show(request, visit, 200 if done else 422, notice="saved" if done else "passkey_refused")
 
     @router.post("/enrol/recovery", dependencies=throttled)
-    def recovery(request: Request, csrf: Field) -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def recovery(request: Request, visit: Changing) -> HTMLResponse:
         return show(request, visit, recovery=enrolment.new_recovery_codes(visit.session.subject))
 
     @router.post("/enrol/remove", dependencies=throttled)
-    def remove(request: Request, csrf: Field, factor: Field) -> HTMLResponse:
-        if (visit := changing(request, csrf)) is None:
-            return show(request, sessions.of(request), 403, notice="prove_first")
+    def remove(request: Request, visit: Changing, factor: Field) -> HTMLResponse:
         chosen = next((each for each in FACTORS if each == factor), None)
         if chosen is not None:
             enrolment.remove(visit.session.subject, chosen)

@@ -16,7 +16,6 @@ from alerts.mfa.challenges import Challenges
 from alerts.mfa.engine import SENDS, Secrets, State
 from alerts.mfa.limits import Limit, Limiter
 from alerts.mfa.records import Record
-from alerts.mfa.store import Entry
 from alerts.mfa.words import say
 from alerts.notify.channel import Channel, Permanent, Question, Retry, Sent
 from alerts.notify.message import SMS_LIMIT, Message, gsm, printable, reference_of
@@ -97,9 +96,9 @@ class Messenger:
     async def step(self) -> bool:
         """Tell those whose turn it is; whether there was anybody."""
         challenges = self._challenges
-        entries = challenges.store.due("tell", challenges.clock.now_ms(), _AT_ONCE)
-        await asyncio.gather(*(self._tell(entry) for entry in entries))
-        return bool(entries)
+        due = challenges.store.due("tell", challenges.clock.now_ms(), _AT_ONCE)
+        await asyncio.gather(*(self._tell(challenge_id) for challenge_id in due))
+        return bool(due)
 
     async def send_code(self, phone: str, language: str, code: str, reference: str) -> bool:
         """Send a code to a number that is being enrolled; whether it may have gone."""
@@ -109,11 +108,11 @@ class Messenger:
         sent = await self._sms.send(self._message(reference, text), _target(phone))
         return not isinstance(sent, Permanent | Retry)
 
-    async def _tell(self, entry: Entry) -> None:
+    async def _tell(self, challenge_id: str) -> None:
         challenges = self._challenges
-        state = challenges.get(entry.challenge_id)
+        state = challenges.get(challenge_id)
         if state is None or state.record.status != "issued" or state.record.told not in ("pending", "sending"):
-            challenges.store.forget("tell", [entry])
+            challenges.store.forget("tell", [challenge_id])
             return
         if state.record.told == "sending" and await self._has_gone(state):
             challenges.end_telling(state.record, "sent")
@@ -121,7 +120,7 @@ class Messenger:
         if state.record.sends >= SENDS:
             challenges.end_telling(state.record, "failed")
             return
-        claimed = challenges.begin_telling(entry, challenges.clock.now_ms() + _CLAIM_MS)
+        claimed = challenges.begin_telling(challenge_id, challenges.clock.now_ms() + _CLAIM_MS)
         if claimed is None:
             return
         state, secrets = claimed

@@ -40,7 +40,7 @@ def pages_router(challenges: Challenges, sessions: Sessions, limiter: Limiter) -
     def show(request: Request, visit: Visit | None, status: int = 200, notice: str = "") -> HTMLResponse:
         state = challenges.get(visit.session.subject) if visit else None
         if visit is None or state is None:
-            return page(request, "gone.html", 404)
+            return page(request, "gone.html", 404, what="gone")
         return page(request, "challenge.html", status, notice=notice, csrf=visit.csrf, **_values(challenges, state))
 
     @router.get("/c/{token}")
@@ -52,7 +52,7 @@ def pages_router(challenges: Challenges, sessions: Sessions, limiter: Limiter) -
     def open_(request: Request, token: str) -> HTMLResponse | RedirectResponse:
         challenge_id = challenges.follow(token)
         if challenge_id is None:
-            return page(request, "gone.html", 404)
+            return page(request, "gone.html", 404, what="gone")
         response = RedirectResponse("/challenge", 303)
         sessions.start(response, Session(subject=challenge_id))
         return response

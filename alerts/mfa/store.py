@@ -6,7 +6,6 @@ challenges to expire, of customers to be told, and of what is to be published, a
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -14,41 +13,22 @@ import msgspec
 
 from alerts.mfa.connection import reachable
 from alerts.mfa.engine import State
-from alerts.mfa.records import SHARDS, Account, Record, shard_of
+from alerts.mfa.records import Account, Record, shard_of
+from alerts.mfa.shards import Shards
 from vedette.clock import DAY
 from vedette.errors import StateError
 
 Stage = Literal["issued", "settled"]
-Queue = Literal["open", "tell", "out"]
 
 KEPT_MS = 30 * DAY
 """A challenge is forgotten so long after its last change; until then one asked for again is recognised."""
 
 _FOLDER = Path(__file__).parent
-_HEX = "0123456789abcdef"
 
 R = TypeVar("R", Record, Account)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A member of a queue."""
-
-    shard: int
-    member: str
-
-    @property
-    def stage(self) -> str:
-        """What is to be published, in `out`."""
-        return self.member.partition(":")[0]
-
-    @property
-    def challenge_id(self) -> str:
-        """Of which challenge."""
-        return self.member.rpartition(":")[2]
-
-
-class Store:
+class Store(Shards):
     """The records. Every method raises UnavailableError when Redis does not answer.
 
     Args:
@@ -57,10 +37,9 @@ class Store:
     """
 
     def __init__(self, client: Any, prefix: str) -> None:
-        self._client = client
-        self._prefix = f"{prefix}mfa:"
-        self._commit = client.register_script((_FOLDER / "commit.lua").read_text(encoding="utf-8"))
-        self._swap = client.register_script((_FOLDER / "swap.lua").read_text(encoding="utf-8"))
+        super().__init__(client, f"{prefix}mfa:")
+        self._commit = self._script(_FOLDER / "commit.lua")
+        self._swap = self._script(_FOLDER / "swap.lua")
 
     def account(self, account_id: str) -> Account:
         """An account; one never heard of is empty."""
@@ -68,10 +47,7 @@ class Store:
 
     def state(self, challenge_id: str) -> State | None:
         """A challenge and its account, or None where there is no such challenge."""
-        shard = challenge_id[:1]
-        if shard not in _HEX:
-            return None
-        record = _decode(self._get(self._key(_HEX.index(shard), f"c:{challenge_id}")), Record)
+        record = _decode(self._item(challenge_id), Record)
         return State(record, self.account(record.binding.account_id)) if record else None
 
     def replace(
@@ -115,25 +91,6 @@ class Store:
         with reachable():
             return bool(self._swap(keys=[self._account(before.account_id)], args=[_encode(before), _encode(after)]))
 
-    def due(self, queue: Queue, until: int, most: int) -> list[Entry]:
-        """Members of a queue whose time has come, the earliest first in each shard; `most` of each shard."""
-        found: list[Entry] = []
-        with reachable():
-            pipe = self._client.pipeline(transaction=False)
-            for shard in range(SHARDS):
-                pipe.zrangebyscore(self._key(shard, queue), "-inf", until, 0, most)
-            for shard, members in enumerate(pipe.execute()):
-                found += [Entry(shard, member.decode()) for member in members]
-        return found
-
-    def forget(self, queue: Queue, entries: list[Entry]) -> None:
-        """Take members out of a queue."""
-        with reachable():
-            pipe = self._client.pipeline(transaction=False)
-            for entry in entries:
-                pipe.zrem(self._key(entry.shard, queue), entry.member)
-            pipe.execute()
-
     def remember(self, kind: str, name: str, value: str, keep_ms: int) -> None:
         """Keep a short-lived value, such as a session's."""
         with reachable():
@@ -164,17 +121,6 @@ class Store:
         with reachable():
             for key in self._client.scan_iter(match=f"{lead}*", count=1000):
                 yield key.decode().partition("}a:")[2]
-
-    def _get(self, key: str) -> bytes | None:
-        with reachable():
-            found: bytes | None = self._client.get(key)
-            return found
-
-    def _account(self, account_id: str) -> str:
-        return self._key(shard_of(account_id), f"a:{account_id}")
-
-    def _key(self, shard: int, name: str) -> str:
-        return f"{self._prefix}{{{shard}}}{name}"
 
 
 def _encode(record: Record | Account | None) -> bytes:

@@ -3,10 +3,12 @@
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 
+from alerts.mfa.view import page
 from vedette import __version__
 from vedette.errors import UnavailableError
 
@@ -28,6 +30,7 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_PAGES = {403: "refused", 429: "too_often"}
 _HSTS = "max-age=63072000; includeSubDomains"
 
 
@@ -65,6 +68,15 @@ def build_app(routers: Sequence[APIRouter], *, public_url: str, name: str = "Ved
     async def unavailable(request: Request, error: UnavailableError) -> Response:
         del request, error  # what exactly is down is for the log, not for the caller
         return JSONResponse({"detail": "not available now, please come again"}, 503, {"Retry-After": "5"})
+
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        """People read a page, programs JSON."""
+        if error.status_code in _PAGES and "text/html" in request.headers.get("accept", ""):
+            answer = page(request, "gone.html", error.status_code, what=_PAGES[error.status_code])
+            answer.headers.update(error.headers or {})
+            return answer
+        return await http_exception_handler(request, error)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:

@@ -125,7 +125,7 @@ class Checks:
         expired = 0
         for call_id in self.calls.due("open", self.clock.now_ms(), _AT_ONCE):
             if self._step(call_id, engine.expire, "") is None:  # forgotten by Redis before anybody swept
-                self.calls.forget("open", call_id)
+                self.calls.forget("open", [call_id])
             expired += 1
         return expired
 

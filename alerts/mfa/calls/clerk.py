@@ -59,7 +59,7 @@ class CallClerk:
                 self._publisher.send(Name.CALLS, call.account_id, event_of(call))
         if queued:
             self._publisher.flush()
+        calls.forget("out", queued)
         for call_id in queued:
-            calls.forget("out", call_id)
             self._log.info("call check published", call_id=call_id)
         return len(queued)

@@ -43,7 +43,7 @@ def customer_router(checks: Checks, sessions: Sessions, limiter: Limiter) -> API
     def open_(request: Request, token: str) -> Response:
         account_id = checks.follow(token)
         if account_id is None:
-            return page(request, "gone.html", 404)
+            return page(request, "gone.html", 404, what="gone")
         response = RedirectResponse(_HERE, 303)
         sessions.start(response, Session(subject=account_id))
         return response
@@ -52,7 +52,7 @@ def customer_router(checks: Checks, sessions: Sessions, limiter: Limiter) -> API
     def show(request: Request, notice: str = "") -> HTMLResponse:
         visit = sessions.of(request)
         if visit is None:
-            return page(request, "gone.html", 404)
+            return page(request, "gone.html", 404, what="gone")
         state, html = live(request, visit)
         busy = notice == "busy"
         return page(request, "calls/customer.html", state=state, live=html, busy=busy)

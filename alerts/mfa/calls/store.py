@@ -6,23 +6,21 @@ expire and to publish. A check's id begins with its shard.
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
 from alerts.mfa.calls.engine import Call
 from alerts.mfa.connection import reachable
-from alerts.mfa.records import SHARDS, shard_of
+from alerts.mfa.records import shard_of
+from alerts.mfa.shards import Shards
 from vedette.clock import DAY
 from vedette.errors import StateError
 
-Queue = Literal["open", "out"]
-
 KEPT_MS = 30 * DAY
-_HEX = "0123456789abcdef"
 
 
-class CallStore:
+class CallStore(Shards):
     """The checks. Every method raises UnavailableError when Redis does not answer.
 
     Args:
@@ -31,16 +29,12 @@ class CallStore:
     """
 
     def __init__(self, client: Any, prefix: str) -> None:
-        self._client = client
-        self._prefix = f"{prefix}call:"
-        script = Path(__file__).with_name("calls.lua").read_text(encoding="utf-8")
-        self._replace = client.register_script(script)
+        super().__init__(client, f"{prefix}call:")
+        self._replace = self._script(Path(__file__).with_name("calls.lua"))
 
     def get(self, call_id: str) -> Call | None:
         """A check, or None where there is none."""
-        if call_id[:1] not in _HEX or not call_id:
-            return None
-        value = self._get(self._key(_HEX.index(call_id[0]), f"c:{call_id}"))
+        value = self._item(call_id)
         try:
             return msgspec.json.decode(value, type=Call) if value else None
         except msgspec.DecodeError as error:
@@ -57,19 +51,6 @@ class CallStore:
     def change(self, before: Call, after: Call) -> bool:
         """Store a check, unless it is no longer what it was read as; a settled one is queued to be published."""
         return self._put(before, after, "keep")
-
-    def due(self, queue: Queue, until: int, most: int) -> list[str]:
-        """Ids in a queue whose time has come, the earliest first in each shard; `most` of each shard."""
-        with reachable():
-            pipe = self._client.pipeline(transaction=False)
-            for shard in range(SHARDS):
-                pipe.zrangebyscore(self._key(shard, queue), "-inf", until, 0, most)
-            return [member.decode() for members in pipe.execute() for member in members]
-
-    def forget(self, queue: Queue, call_id: str) -> None:
-        """Take a check out of a queue."""
-        with reachable():
-            self._client.zrem(self._key(_HEX.index(call_id[0]), queue), call_id)
 
     def _put(self, before: Call | None, after: Call, pointer: str) -> bool:
         shard = shard_of(after.account_id)
@@ -94,14 +75,3 @@ class CallStore:
                     ],
                 )
             )
-
-    def _get(self, key: str) -> bytes | None:
-        with reachable():
-            found: bytes | None = self._client.get(key)
-            return found
-
-    def _account(self, account_id: str) -> str:
-        return self._key(shard_of(account_id), f"a:{account_id}")
-
-    def _key(self, shard: int, name: str) -> str:
-        return f"{self._prefix}{{{shard}}}{name}"
