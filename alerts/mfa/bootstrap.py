@@ -16,7 +16,7 @@ from alerts.access import Credentials, Guard, Tokens, token_router
 from alerts.audit import Audit, open_audit
 from alerts.database import open_database
 from alerts.mfa.api import api_router
-from alerts.mfa.calls.api import calls_router
+from alerts.mfa.calls.api import call_link, calls_router
 from alerts.mfa.calls.checks import Checks
 from alerts.mfa.calls.clerk import CallClerk
 from alerts.mfa.calls.desk_pages import desk_router
@@ -37,7 +37,7 @@ from alerts.mfa.pages import pages_router
 from alerts.mfa.passkeys import Party
 from alerts.mfa.ports import Authorise
 from alerts.mfa.publisher import Publisher
-from alerts.mfa.records import Factor
+from alerts.mfa.records import Account, Factor
 from alerts.mfa.service import Loop, serve
 from alerts.mfa.sessions import Sessions
 from alerts.mfa.store import Store
@@ -127,11 +127,16 @@ def wire(
         def send_code(phone: str, language: str, code: str, reference: str) -> bool:
             return asyncio.run(messenger.send_code(phone, language, code, reference))
 
+        def send_link(account: Account, token: str, reference: str) -> bool:
+            return asyncio.run(messenger.send_link(account, call_link(mfa.public_url, token), reference))
+
         enrolment = Enrolment(store, keys, rules.party, limiter, send_code, clock, entropy, audit)
         links = EnrolmentLinks(enrolment, mfa.public_url)
         visits = Sessions("challenge", store, keys, entropy, secure=secure)
         enrolments = Sessions("enrolment", store, keys, entropy, secure=secure)
-        checks = Checks(CallStore(client, settings.redis.prefix), store, limiter, keys, clock, entropy, audit)
+        checks = Checks(
+            CallStore(client, settings.redis.prefix), store, limiter, keys, clock, entropy, audit, send_link
+        )
         calls = Sessions("call", store, keys, entropy, secure=secure)
         desks = Sessions("desk", store, keys, entropy, secure=secure, lifetime=_SHIFT_MS)
         credentials = Credentials(engine, keys, clock, entropy)

@@ -15,7 +15,7 @@ from alerts.incidents.routing import Target
 from alerts.mfa.challenges import Challenges
 from alerts.mfa.engine import SENDS, Secrets, State
 from alerts.mfa.limits import Limit, Limiter
-from alerts.mfa.records import Record
+from alerts.mfa.records import Account, Record
 from alerts.mfa.words import say
 from alerts.notify.channel import Channel, Permanent, Question, Retry, Sent
 from alerts.notify.message import SMS_LIMIT, Message, gsm, printable, reference_of
@@ -106,6 +106,14 @@ class Messenger:
             return False
         text = gsm(say(language, "sms_verify", name=self._name, code=_grouped(code))) + f" {reference_of(reference)}"
         sent = await self._sms.send(self._message(reference, text), _target(phone))
+        return not isinstance(sent, Permanent | Retry)
+
+    async def send_link(self, account: Account, url: str, reference: str) -> bool:
+        """Send the link to the page of call checks, never a code; whether it may have gone."""
+        if not self._sms or self._refusal(account.phone, account.account_id):
+            return False
+        text = gsm(say(account.language, "sms_call", name=self._name, link=url)) + f" {reference_of(reference)}"
+        sent = await self._sms.send(self._message(reference, text), _target(account.phone))
         return not isinstance(sent, Permanent | Retry)
 
     async def _tell(self, challenge_id: str) -> None:

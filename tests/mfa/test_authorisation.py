@@ -23,6 +23,7 @@ API = {
     "POST /v1/calls": DESK,
     "GET /v1/calls/{call_id}": {"representative", "analyst", "auditor"},
     "POST /v1/calls/{call_id}/code": DESK,
+    "POST /v1/calls/{call_id}/invite": DESK,
     "POST /v1/calls/{call_id}/end": DESK,
 }
 
@@ -47,6 +48,7 @@ PAGES = {
     "GET /desk/calls/{call_id}": 303,
     "GET /desk/calls/{call_id}/events": 204,
     "POST /desk/calls/{call_id}/code": 403,
+    "POST /desk/calls/{call_id}/invite": 403,
     "POST /desk/calls/{call_id}/end": 403,
 }
 

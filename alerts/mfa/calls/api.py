@@ -54,6 +54,11 @@ class PageLink(BaseModel):
     url: Annotated[str, Field(examples=["https://pay.bank.example/call/link/Vq3…"])]
 
 
+def call_link(public_url: str, token: str) -> str:
+    """The address that a token opens."""
+    return f"{public_url.rstrip('/')}/call/link/{token}"
+
+
 def calls_router(checks: Checks, guard: Guard, *, public_url: str) -> APIRouter:
     """Routes under /v1/calls and /v1/call-links."""
     router = APIRouter(prefix="/v1", tags=["calls"])
@@ -88,7 +93,7 @@ def calls_router(checks: Checks, guard: Guard, *, public_url: str) -> APIRouter:
         dependencies=[Depends(guard.authorise(Scope.CALLS_INVITE))],
     )  # fmt: skip
     def link(account: AccountId) -> PageLink:
-        return PageLink(url=f"{public_url.rstrip('/')}/call/link/{checks.new_link(account.account_id)}")
+        return PageLink(url=call_link(public_url, checks.new_link(account.account_id)))
 
     @router.post(
         "/calls", status_code=201, summary="Start a check, or take the one that the customer has started",
@@ -108,6 +113,16 @@ def calls_router(checks: Checks, guard: Guard, *, public_url: str) -> APIRouter:
     def judge(call_id: CallId, read_back: ReadBack, representative: Representative) -> CallView:
         own(call_id, representative)
         return view(checks.judge(call_id, representative, read_back.code), representative)
+
+    @router.post(
+        "/calls/{call_id}/invite", status_code=202, summary="Send the customer a link to their page by SMS",
+        responses=NOT_FOUND | {409: {"description": "The check is over, or the customer cannot get an SMS now."}},
+    )  # fmt: skip
+    def invite(call_id: CallId, representative: Representative) -> CallView:
+        call = own(call_id, representative)
+        if not checks.invite(call):
+            raise HTTPException(409, "the check is over, or the customer cannot get an SMS now")
+        return view(call, representative)
 
     @router.post("/calls/{call_id}/end", summary="End a check", responses=NOT_FOUND)
     def end(call_id: CallId, representative: Representative) -> CallView:

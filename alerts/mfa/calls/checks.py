@@ -11,7 +11,7 @@ from alerts.mfa.calls.store import CallStore
 from alerts.mfa.codes import new_token
 from alerts.mfa.keyring import Entropy, Keyring
 from alerts.mfa.limits import Limit, Limiter
-from alerts.mfa.records import shard_of
+from alerts.mfa.records import Account, shard_of
 from alerts.mfa.store import Store
 from vedette.clock import HOUR, MINUTE, Clock
 from vedette.errors import InputError, UnavailableError
@@ -19,6 +19,9 @@ from vedette.events import Direction
 
 PER_ACCOUNT = Limit("calls", 20, HOUR)
 """Checks of one account: at 3 guesses each the odds of one hit in an hour stay below 1 in a million."""
+
+SendLink = Callable[[Account, str, str], bool]
+"""Sends a token's link to an account's phone, under a name for the message; whether it may have gone."""
 
 LINK_LIFETIME = 10 * MINUTE
 CUSTOMER = "customer"
@@ -37,12 +40,13 @@ class Checks:
 
     Args:
         calls: Where they are.
-        links: Where links are remembered.
+        links: Where links are remembered, and phones are known.
         limiter: Counts the checks of an account.
         keys: The keyring.
         clock: Tells the time.
         entropy: Gives unpredictable bytes.
         audit: Is told of every step.
+        send: Sends a link by SMS.
     """
 
     calls: CallStore
@@ -52,6 +56,7 @@ class Checks:
     clock: Clock
     entropy: Entropy
     audit: Audit
+    send: SendLink
 
     def start(self, account_id: str, representative: str) -> Call:
         """A representative begins: takes the check that the customer has started, or starts one.
@@ -135,6 +140,16 @@ class Checks:
         self.links.remember("call", self.keys.hash("call link", token), account_id, LINK_LIFETIME)
         self.audit.record("call.link_made", f"account:{account_id}", {})
         return token
+
+    def invite(self, call: Call) -> bool:
+        """Send the customer a link to their page by SMS; False if the check is over, or they cannot get one now."""
+        account = self.links.account(call.account_id)
+        if not call.open(self.clock.now_ms()) or not account.phone:
+            return False
+        token = self.new_link(account.account_id)
+        sent = self.send(account, token, f"{call.call_id}/{self.clock.now_ms()}")
+        self._note("invited" if sent else "not_invited", call, call.representative)
+        return sent
 
     def follow(self, token: str) -> str | None:
         """Use up a link: the account it is for, or None if it is none, or used, or too old."""

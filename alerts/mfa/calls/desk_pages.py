@@ -15,6 +15,7 @@ from alerts.mfa.sessions import Session, Sessions, Visit
 from alerts.mfa.view import page, part
 
 _HERE = "/desk"
+_NOTICES = ("invited", "not_invited")
 
 Field = Annotated[str, Form(max_length=128)]
 
@@ -78,14 +79,15 @@ def desk_router(checks: Checks, guard: Guard, sessions: Sessions, limiter: Limit
         return RedirectResponse(f"/desk/calls/{call.call_id}", 303)
 
     @router.get("/desk/calls/{call_id}", response_model=None)
-    def show(request: Request, call_id: str) -> Response:
+    def show(request: Request, call_id: str, notice: str = "") -> Response:
         visit = visit_of(request)
         if visit is None:
             return RedirectResponse(_HERE, 303)
         state, html = live(request, visit, call_id)
         return page(
-            request, "calls/desk.html", state=state, live=html, call_id=call_id, account=mine(visit, call_id).account_id
-        )
+            request, "calls/desk.html", state=state, live=html, call_id=call_id,
+            account=mine(visit, call_id).account_id, notice=notice if notice in _NOTICES else "",
+        )  # fmt: skip
 
     @router.get("/desk/calls/{call_id}/events", response_model=None)
     def events(
@@ -102,6 +104,12 @@ def desk_router(checks: Checks, guard: Guard, sessions: Sessions, limiter: Limit
         visit = sessions.check(visit_of(request), csrf)
         checks.judge(mine(visit, call_id).call_id, visit.session.subject, code)
         return RedirectResponse(f"/desk/calls/{call_id}", 303)
+
+    @router.post("/desk/calls/{call_id}/invite", dependencies=throttled)
+    def invite(request: Request, call_id: str, csrf: Field) -> RedirectResponse:
+        visit = sessions.check(visit_of(request), csrf)
+        sent = checks.invite(mine(visit, call_id))
+        return RedirectResponse(f"/desk/calls/{call_id}?notice={_NOTICES[not sent]}", 303)
 
     @router.post("/desk/calls/{call_id}/end", dependencies=throttled)
     def end(request: Request, call_id: str, csrf: Field) -> RedirectResponse:

@@ -70,7 +70,8 @@ def checks(redis_url: str, topic_prefix: str, keys: Keyring, dial: Dial, audit: 
     """Call checks without a call."""
     client = connect(RedisSettings(url=redis_url))
     store = Store(client, topic_prefix)
-    yield Checks(CallStore(client, topic_prefix), store, Limiter(store, keys), keys, dial, os.urandom, audit)
+    calls = CallStore(client, topic_prefix)
+    yield Checks(calls, store, Limiter(store, keys), keys, dial, os.urandom, audit, lambda *_: False)
     client.close()
 
 
