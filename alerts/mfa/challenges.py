@@ -57,9 +57,9 @@ class Challenges:
         identifier = challenge_id_of(binding.account_id, binding.transaction_id)
         for _ in range(_CONFLICTS):
             now = self.clock.now_ms()
-            if before := self.store.state(identifier):
-                return self._again(before, binding, now)
-            account = self.store.account(binding.account_id)
+            known, account = self.store.look(identifier, binding.account_id)
+            if known:
+                return self._again(State(known, account), binding, now)
             record = engine.new_record(binding, account, decision=decision, rules=self.rules, keys=self.keys, now=now)
             tell_at = now if record.told == "pending" else None
             stage: Stage = "issued" if record.status == "issued" else "settled"

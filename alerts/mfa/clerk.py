@@ -57,11 +57,8 @@ class Clerk:
         """
         challenges = self._challenges
         queued = challenges.store.due("out", challenges.clock.now_ms(), _AT_ONCE)
-        due = [
-            (stage, state.record)
-            for stage, _, challenge_id in (member.partition(":") for member in queued)
-            if (state := challenges.get(challenge_id))
-        ]
+        records = challenges.store.records([member.rpartition(":")[2] for member in queued])
+        due = [(member.partition(":")[0], record) for member, record in zip(queued, records, strict=True) if record]
         for stage, record in due:
             for topic, event in outcome.issued(record) if stage == "issued" else outcome.settled(record):
                 self._publisher.send(topic, record.binding.account_id, event)

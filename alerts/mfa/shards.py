@@ -50,10 +50,18 @@ class Shards:
             found: bytes | None = self._client.get(key)
             return found
 
-    def _item(self, item_id: str) -> bytes | None:
-        """What an item's key holds; nothing if this is no item's id."""
-        shard = item_id[:1]
-        return self._get(self._key(_HEX.index(shard), f"c:{item_id}")) if shard and shard in _HEX else None
+    def _items(self, item_ids: Iterable[str]) -> list[bytes | None]:
+        """What the keys of items hold, in one round trip."""
+        with reachable():
+            pipe = self._client.pipeline(transaction=False)
+            for item_id in item_ids:
+                pipe.get(self._item(item_id))
+            found: list[bytes | None] = pipe.execute()
+            return found
+
+    def _item(self, item_id: str) -> str:
+        """An item's key; one that holds nothing if this is no item's id."""
+        return self._key(max(0, _HEX.find(item_id[:1])), f"c:{item_id}")
 
     def _account(self, account_id: str) -> str:
         return self._key(shard_of(account_id), f"a:{account_id}")

@@ -5,7 +5,7 @@ Of shard 3 with prefix `vedette:` — `vedette:mfa:{3}c:<challenge id>` and `ved
 challenges to expire, of customers to be told, and of what is to be published, as `<stage>:<challenge id>`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -47,8 +47,18 @@ class Store(Shards):
 
     def state(self, challenge_id: str) -> State | None:
         """A challenge and its account, or None where there is no such challenge."""
-        record = _decode(self._item(challenge_id), Record)
+        record = _decode(self._get(self._item(challenge_id)), Record)
         return State(record, self.account(record.binding.account_id)) if record else None
+
+    def look(self, challenge_id: str, account_id: str) -> tuple[Record | None, Account]:
+        """A challenge, or None where there is no such challenge, and the account that it is or would be about."""
+        with reachable():
+            record, account = self._client.mget(self._item(challenge_id), self._account(account_id))
+        return _decode(record, Record), _decode(account, Account) or Account(account_id=account_id)
+
+    def records(self, challenge_ids: Sequence[str]) -> list[Record | None]:
+        """Challenges without their accounts; None where there is no such challenge."""
+        return [_decode(value, Record) for value in self._items(challenge_ids)]
 
     def replace(
         self, before: State | None, after: State, *, tell_at: int | Literal["keep"] | None = None,

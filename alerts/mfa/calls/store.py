@@ -34,7 +34,7 @@ class CallStore(Shards):
 
     def get(self, call_id: str) -> Call | None:
         """A check, or None where there is none."""
-        value = self._item(call_id)
+        value = self._get(self._item(call_id))
         try:
             return msgspec.json.decode(value, type=Call) if value else None
         except msgspec.DecodeError as error:
