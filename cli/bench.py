@@ -147,11 +147,12 @@ def faults(
 ) -> None:
     """Do every fault to real workers, and compare what is left, bit for bit, with a run that nothing happened to.
 
-    Exit code 1 if one did not hold.
+    It takes up to ten minutes on two cores of its own. Exit code 1 if one did not hold.
     """
     import json
 
-    from bench.faults.trial import measure
+    from bench.faults.trial import chosen, measure
+    from cli.progress import bars
     from vedette.errors import InputError
 
     try:
@@ -160,7 +161,8 @@ def faults(
         raise InputError(f"--only {only} is no list of numbers", remedy="as in --only 1,2,3") from error
     rows: list[dict[str, Any]] = []
     typer.echo("fault  held  lost  doubled  changed  seconds  what")
-    with _directory() as directory:
+    with _directory() as directory, bars() as bar:
+        show = bar("faults", len(chosen(numbers)))
         for scenario, trial in measure(directory, only=numbers, broker=broker, redis=redis):  # type: ignore[arg-type]
             difference = trial.difference
             row = {
@@ -179,6 +181,7 @@ def faults(
             )
             if trial.failure:
                 typer.echo(f"       {trial.failure}", err=True)
+            show(len(rows))
     if as_json:
         typer.echo(json.dumps({"faults": rows}))
     if not all(row["held"] for row in rows):

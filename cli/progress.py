@@ -1,5 +1,6 @@
 """Progress of long work, on standard error."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,7 +29,8 @@ def bars() -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    # Standard output goes above the bars where both are the terminal, and where it was sent to if that is elsewhere.
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
 
         def bar(what: str, total: int | None) -> Show:
             task = progress.add_task(what, total=total)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from producers.align import Aligner, BrokerEnds, Positions
 from producers.publisher import Publisher
 from producers.replay import Plan, Replay, Report
+from vedette.errors import InputError
 from vedette.settings import Settings
 
 
@@ -32,16 +33,22 @@ def publish(
         plan: How to send it.
         stopping: Set it to end early, with everything handed over acknowledged.
         align_ms: Keep event time across partitions within this bound, given the worker's positions.
-        positions: How far the worker has come; None does not wait for it.
+        positions: How far the worker has come; without a bound nothing waits for it.
         align_timeout_s: How long the worker may stand still.
         on_progress: Called after every piece, with what has been handed over so far.
         warn: Told what the user should know and need not act on.
 
     Raises:
-        InputError: A file's rows are not in order of time, but the plan needs them to be.
+        InputError: A file's rows are not in order of time, but the plan needs them to be; or a bound is given
+            without positions, or the reverse.
         UnavailableError: The broker, Redis or the worker does not answer, or a topic is missing.
         DeliveryError: The broker did not acknowledge a message.
     """
+    if bool(align_ms) != (positions is not None):
+        raise InputError(
+            f"no event time is kept within {align_ms} ms {'with' if positions else 'without'} the worker's positions",
+            remedy="give publish a bound above 0 and the worker's positions, or neither",
+        )
     with ExitStack() as parts:
         publisher = parts.enter_context(Publisher(settings))
         aligner = None

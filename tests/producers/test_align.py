@@ -118,6 +118,17 @@ def test_partitions_stay_within_the_bound_of_the_slowest(
     assert BOUND // 2 < widest < BOUND
 
 
+@pytest.mark.parametrize(("bound", "known"), [(BOUND, False), (0, True)])
+def test_a_bound_needs_positions_and_positions_a_bound(
+    settings: Settings, stream: pa.RecordBatch, bound: int, known: bool
+) -> None:
+    """Neither does anything alone, so whoever gives one without the other is told so before anything is sent."""
+    with closing(RedisStore(settings.redis)) as store:
+        positions = store.positions if known else None
+        with pytest.raises(InputError, match=f"within {bound} ms .* positions"):
+            publish(settings, [stream], Plan(), stopping=Event(), align_ms=bound, positions=positions)
+
+
 @pytest.mark.parametrize("topic", [Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY])
 def test_a_slice_waits_for_each_topic(
     settings: Settings, aligner: Callable[..., Aligner], apply: Apply, topic: Name
