@@ -2,7 +2,7 @@
 
     scripts/fuzz.py [--seconds N] [TARGET …]
 
-Targets are transactions, labels, activity, accounts and merchants; without any, all take their turn for an equal share
+Targets are transactions, labels, activity, accounts and entities; without any, all take their turn for an equal share
 of the time. What broke something is left in .fuzz/TARGET/, as are the inputs that reached something new, from which
 the next run starts. Needs the extra `fuzz`: pip install -e '.[fuzz]'.
 """
@@ -21,15 +21,17 @@ import pyarrow as pa
 
 from bench.faults.poison import MOMENT, POISON, transaction
 from features import NAMES, Backfill
+from features.activity import of_payments
+from features.catalogue import ENTITIES
 from features.columns import from_batch
-from features.engine import PAYMENT, advance_accounts, advance_merchants, query_merchants, slots
+from features.engine import advance_accounts, advance_entities, query_entities, slots
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from vedette.clock import DAY
 from vedette.errors import StateError
 
 with atheris.instrument_imports(include=["streams.decode", "streams.arrow"]):
-    from streams.arrow import activity_by_partition, read_activity
+    from streams.arrow import activity_by_partition, activity_in, read_activity
     from streams.decode import SCHEMA, decode_labels, decode_transactions
 
 # Kernels compiled for this check every index; they are kept apart from those for use.
@@ -39,11 +41,13 @@ MEMORY_MB = 4096
 SHARE_OF_CORPUS = 0.5
 LABEL = b'{"transaction_id":"t","account_id":"a","fraud":true,"source":"s","event_time":1,"labelled_at":2}'
 SLOT = np.zeros(1, np.int64)
+EVERY_KIND = np.zeros((1, len(ENTITIES)), np.int64)
 PARTITIONS = 4
 ROW = {
     "transaction_id": "t", "account_id": "a", "amount": 1, "currency": "EUR", "event_time": MOMENT, "merchant_id": "m",
 }  # fmt: skip
 PAYMENTS = from_batch(pa.RecordBatch.from_pylist([ROW], schema=SCHEMA))
+ACTIVITY = of_payments(PAYMENTS, np.ones(1, np.uint8)).activity
 
 
 def check_transactions(data: bytes) -> None:
@@ -53,7 +57,7 @@ def check_transactions(data: bytes) -> None:
     assert len(read.batch) + len(rejects) == len(messages)  # noqa: S101 — a failure is what is looked for
     read.batch.validate(full=True)
     if len(read.batch):
-        accounts, slot = slots(read.batch.column("account_id").to_pylist())
+        accounts, slot = slots(read.batch.column("account_id"))
         blobs = advance_accounts([None] * len(accounts), slot, from_batch(read.batch)).blobs
         advance_accounts(blobs, slot, from_batch(read.batch))
 
@@ -71,9 +75,9 @@ def check_activity(data: bytes) -> None:
         batch = read_activity(data, PARTITIONS)
     except (pa.ArrowException, ValueError, OSError):
         return
-    merchant, time, tx, label = (batch.column(name).to_numpy() for name in ("merchant", "time", "tx", "label"))
-    merchants, slot = slots(merchant.tolist())
-    advance_merchants([None] * len(merchants), slot, time, tx, label)
+    activity = activity_in(pa.Table.from_batches([batch]).combine_chunks())
+    entities, slot = slots(activity.entity)
+    advance_entities([None] * len(entities), slot, activity)
 
 
 def check_accounts(data: bytes) -> None:
@@ -87,13 +91,13 @@ def check_accounts(data: bytes) -> None:
             return
 
 
-def check_merchants(data: bytes) -> None:
-    """Likewise of a merchant's."""
+def check_entities(data: bytes) -> None:
+    """Likewise of a merchant's, device's or address's."""
     blob = data
     for _ in range(2):
         try:
-            query_merchants([blob], SLOT, PAYMENTS.time, np.empty((1, len(NAMES))))
-            (blob,) = advance_merchants([blob], SLOT, PAYMENTS.time, PAYMENTS.tx, np.full(1, PAYMENT, np.int8))
+            query_entities([blob], EVERY_KIND, PAYMENTS, np.empty((1, len(NAMES))))
+            (blob,) = advance_entities([blob], SLOT, ACTIVITY)
         except StateError:
             assert blob is data, "its own blob is refused"  # noqa: S101 — a failure is what is looked for
             return
@@ -104,7 +108,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "labels": check_labels,
     "activity": check_activity,
     "accounts": check_accounts,
-    "merchants": check_merchants,
+    "entities": check_entities,
 }
 
 
@@ -132,17 +136,14 @@ def seeds(target: str) -> list[bytes]:
         case "labels":
             return [LABEL, LABEL + b"\n" + LABEL, *_known_poison()]
         case "activity":
-            number = np.ones(3, np.int64)
-            partition, label = number.astype(np.int32), number.astype(np.int8)
-            messages = activity_by_partition(
-                number.astype(np.uint64), number, number, label, partition, number, PARTITIONS, "transactions"
-            )
+            number = np.ones(len(ACTIVITY.time), np.int64)
+            messages = activity_by_partition(ACTIVITY, number.astype(np.int32), number, PARTITIONS, "transactions")
             return list(messages.values())
     history = Backfill()
     for batch in simulate(Simulation(customers=20, terminals=10, days=60, seed=1)):
         history.advance(batch)
-    blobs = history.accounts if target == "accounts" else history.merchants
-    return list(blobs.values())
+    blobs = history.accounts.values() if target == "accounts" else history.entities.values()
+    return list(blobs)
 
 
 def _known_poison() -> list[bytes]:
