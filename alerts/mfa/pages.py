@@ -14,7 +14,7 @@ from alerts.mfa.ports import Dependency
 from alerts.mfa.records import Factor
 from alerts.mfa.sessions import Session, Sessions, Visit
 from alerts.mfa.view import page
-from vedette.clock import Clock, format_time
+from vedette.clock import MINUTE, Clock
 from vedette.money import format_amount
 
 FACTORS: tuple[Factor, ...] = get_args(Factor)
@@ -96,7 +96,7 @@ def _values(challenges: Challenges, state: State) -> dict[str, Any]:
         "standing": "expired" if over else record.status,
         "amount": format_amount(about.amount, about.currency),
         "payee": about.payee,
-        "until": format_time(record.expires_at)[11:16] + " UTC",
+        "minutes": max(1, -(-(record.expires_at - challenges.clock.now_ms()) // MINUTE)),
         "using": using,
         "others": [f for f in challenges.rules.order if state.account.enrolled(f) and f != using],
         "phone": state.account.phone[-2:],

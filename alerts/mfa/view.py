@@ -1,5 +1,6 @@
 """Pages out of templates, in the reader's language."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -35,9 +36,11 @@ def part(request: Request, name: str, **values: Any) -> str:
     return template.render(t=partial(say, language), language=language, brand=request.app.state.name, **values)
 
 
-def page(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+def page(
+    request: Request, name: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+) -> HTMLResponse:
     """A page as an answer, see `part`; a language asked for by `?lang=` is remembered."""
-    response = HTMLResponse(part(request, name, **values), status)
+    response = HTMLResponse(part(request, name, **values), status, headers)
     language = language_of(request)
     if request.query_params.get("lang") == language:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")

@@ -1,12 +1,14 @@
 """The web app: one factory that puts routers together and gives every answer the same protection."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import APIRouter, FastAPI, HTTPException, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exception_handlers import http_exception_handler
-from fastapi.responses import JSONResponse
+from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
 
 from alerts.mfa.view import page
 from vedette import __version__
@@ -30,7 +32,12 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_PAGES = {403: "refused", 429: "too_often"}
+_PAGES = {403: "refused", 404: "gone", 429: "too_often", 503: "unavailable"}
+"""What people are told instead of a status."""
+
+_PROGRAMS = ("v1", "oauth")
+"""Where only programs come."""
+
 _HSTS = "max-age=63072000; includeSubDomains"
 
 
@@ -38,7 +45,7 @@ def build_app(routers: Sequence[APIRouter], *, public_url: str, name: str = "Ved
     """The app that answers under `public_url` with the given routers, in the name of an institution.
 
     Every answer carries the security headers and, unless it is a static file, must not be cached. When a part that
-    the app depends on does not answer, the caller is told 503 and to come again.
+    the app depends on does not answer, the caller is told 503 and to come again. Who asks for HTML reads a page.
     """
     app = FastAPI(
         title="Vedette challenges",
@@ -66,20 +73,25 @@ def build_app(routers: Sequence[APIRouter], *, public_url: str, name: str = "Ved
 
     @app.exception_handler(UnavailableError)
     async def unavailable(request: Request, error: UnavailableError) -> Response:
-        del request, error  # what exactly is down is for the log, not for the caller
-        return JSONResponse({"detail": "not available now, please come again"}, 503, {"Retry-After": "5"})
+        del error  # what exactly is down is for the log, not for the caller
+        return await _refused(request, HTTPException(503, "not available now, please come again", {"Retry-After": "5"}))
 
-    @app.exception_handler(HTTPException)
-    async def refused(request: Request, error: HTTPException) -> Response:
-        """People read a page, programs JSON."""
-        if error.status_code in _PAGES and "text/html" in request.headers.get("accept", ""):
-            answer = page(request, "gone.html", error.status_code, what=_PAGES[error.status_code])
-            answer.headers.update(error.headers or {})
-            return answer
-        return await http_exception_handler(request, error)
+    app.exception_handler(HTTPException)(_refused)
 
     @app.get("/healthz", include_in_schema=False)
     def healthz() -> dict[str, str]:
         return {"status": "ok"}
 
     return app
+
+
+async def _refused(request: Request, error: HTTPException) -> Response:
+    """The answer to a request that cannot be met: people read a page, programs JSON."""
+    room = request.url.path.split("/")[1]
+    if room not in _PROGRAMS and "text/html" in request.headers.get("accept", ""):
+        if what := _PAGES.get(error.status_code):
+            return page(request, "gone.html", error.status_code, error.headers, what=what)
+        if request.method == "GET" and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            # Where a form was sent to, looked at again or in another language: back to the page it was on.
+            return RedirectResponse(f"/{room}?{request.url.query}", 303)
+    return await http_exception_handler(request, error)

@@ -183,6 +183,27 @@ def test_pages_speak_the_customers_language(desk: Desk) -> None:
     assert '<html lang="es">' in desk.browser.get("/challenge").text
 
 
+def test_the_language_changes_after_an_answer_too(desk: Desk) -> None:
+    """The links to other languages lead back to the page from wherever a form was sent to."""
+    enrol(desk.wired.challenges)
+    link = desk.wired.challenges.new_link(desk.wired.challenges.issue(binding()).challenge_id)
+    wrong = desk.submit(desk.opened(f"/c/{link}"), "/challenge/answer", value="000000")
+    assert wrong.status_code == 422
+    spanish = desk.browser.get(f"{wrong.url.path}?lang=es", headers={"Accept": "text/html"})
+    assert (spanish.status_code, spanish.url.path) == (200, "/challenge")
+    assert "¿Ha hecho usted este pago?" in spanish.text
+
+
+@pytest.mark.parametrize(("accept", "kind"), [("text/html,*/*;q=0.8", "text/html"), ("*/*", "application/json")])
+def test_who_is_refused_is_told_in_their_way(desk: Desk, accept: str, kind: str) -> None:
+    """A form without its session is 403 to both, a page in the reader's language to people and JSON to programs."""
+    answer = desk.browser.post(
+        "/challenge/deny", data={"csrf": "x"}, headers={"Accept": accept, "Accept-Language": "es"}
+    )
+    assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (403, kind)
+    assert ("ha caducado" in answer.text) == (kind == "text/html")
+
+
 def test_an_address_that_posts_too_often_waits(desk: Desk) -> None:
     """Guessing links is stopped after some tries in a minute."""
     answers = [desk.browser.post(f"/c/guess-{number}").status_code for number in range(61)]

@@ -42,6 +42,13 @@ def test_what_does_not_answer_is_503_and_names_nothing(client: TestClient) -> No
     assert "10.0.0.7" not in answer.text
 
 
+def test_an_outage_is_a_page_to_people(client: TestClient) -> None:
+    """Who reads HTML is told in words to try again, with the same status."""
+    answer = client.get("/broken", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert "Please try again" in answer.text
+
+
 def test_all_languages_say_the_same_things() -> None:
     """Every language has words for every key, with the same values in them."""
 
