@@ -10,7 +10,10 @@ from cli.context import settings_of
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    audit = typer.Typer(no_args_is_help=True, help="The log of every step of challenges, call checks and access.")
+    audit = typer.Typer(
+        no_args_is_help=True,
+        help="The log of every step of challenges, call checks and access, and of what people do to incidents.",
+    )
     audit.command()(verify)
     audit.command()(show)
     app.add_typer(audit, name="audit")

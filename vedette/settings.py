@@ -166,7 +166,7 @@ class NotifySettings(Section, frozen=True):
 
 
 class AuditSettings(Section, frozen=True):
-    """`[audit]`: the log of every step of challenges, call checks and access."""
+    """`[audit]`: the log of every step of challenges, call checks and access, and of what people do to incidents."""
 
     path: Annotated[str, Meta(description="file of JSON lines")] = "var/audit.jsonl"
     anchor: Annotated[

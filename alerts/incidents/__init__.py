@@ -1,6 +1,7 @@
 """Incidents: the alerts of an account that the fraud team works on together, ranked by what may be lost.
 
-The door: `open_incidents(settings)` for people's commands, `store.join` for alerts as they come.
+The door: `open_incidents(settings)` for people's commands, `actions` for what they do by message or link, and
+`store.join` for alerts as they come.
 """
 
 from alerts.incidents.bootstrap import Incidents, open_incidents

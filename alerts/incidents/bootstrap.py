@@ -6,12 +6,14 @@ from contextlib import contextmanager
 import msgspec
 from sqlalchemy import Connection, Engine
 
+from alerts.audit import open_audit
 from alerts.database import database_errors, open_database
 from alerts.incidents import store
+from alerts.incidents.actions import Actions
 from alerts.incidents.incident import Incident, State, Step
 from vedette.clock import Clock
 from vedette.events import Alert
-from vedette.settings import Settings
+from vedette.settings import AuditSettings, Settings
 
 
 class Detail(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,11 +29,13 @@ class Incidents:
 
     Args:
         engine: Of the database.
+        audit: Where the log is that each step is recorded in; it is opened for a step alone.
         clock: Dates what people do.
     """
 
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, audit: AuditSettings, clock: Clock) -> None:
         self._engine = engine
+        self._audit = audit
         self._clock = clock
 
     def list(self, states: Iterable[State], limit: int) -> list[Incident]:
@@ -57,18 +61,26 @@ class Incidents:
 
         Raises:
             InputError: There is none of this number, or it is closed.
+            SettingsError: The audit log has no key.
         """
-        with self._transaction() as connection:
-            return store.acknowledge(connection, incident, who, note, self._clock.now_ms())
+        with self._acting() as (connection, actions):
+            return actions.acknowledge(connection, incident, who, note, self._clock.now_ms(), "command")
 
     def close(self, incident: int, *, fraud: bool, who: str, note: str = "") -> Incident:
         """Confirm one as fraud, or dismiss it.
 
         Raises:
             InputError: There is none of this number, or it is closed already.
+            SettingsError: The audit log has no key.
         """
-        with self._transaction() as connection:
-            return store.close(connection, incident, fraud=fraud, who=who, note=note, now=self._clock.now_ms())
+        with self._acting() as (connection, actions):
+            now = self._clock.now_ms()
+            return actions.close(connection, incident, fraud=fraud, who=who, note=note, now=now, way="command")
+
+    @contextmanager
+    def _acting(self) -> Iterator[tuple[Connection, Actions]]:
+        with open_audit(self._audit, self._clock, "operator") as audit, self._transaction() as connection:
+            yield connection, Actions(audit)
 
     @contextmanager
     def _transaction(self, *, reads: bool = False) -> Iterator[Connection]:
@@ -88,6 +100,6 @@ def open_incidents(settings: Settings, clock: Clock) -> Iterator[Incidents]:
     """
     engine = open_database(settings.incidents)
     try:
-        yield Incidents(engine, clock)
+        yield Incidents(engine, settings.audit, clock)
     finally:
         engine.dispose()

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, delete, select
 from alerts.database import insert_new
 from alerts.database.tables import messages, stopped
 from alerts.incidents import store
+from alerts.incidents.actions import Actions, Way
 from alerts.incidents.incident import words
 from alerts.incidents.routing import Routing
 from vedette.errors import InputError
@@ -46,7 +47,7 @@ def parse(text: str) -> Answer | None:
     return Answer(verb, int(found[1])) if found and verb else None
 
 
-def apply(connection: Connection, routing: Routing, sender: str, text: str, now: int) -> str:
+def apply(connection: Connection, routing: Routing, actions: Actions, sender: str, text: str, now: int) -> str:
     """Do what a message asks for, if its sender may, and say what became of it; empty: nothing is to be said.
 
     Only a number of the routing is answered, and it can act only on incidents it has been told of.
@@ -54,6 +55,7 @@ def apply(connection: Connection, routing: Routing, sender: str, text: str, now:
     Args:
         connection: In a transaction.
         routing: Whose number it is.
+        actions: What they may do, and where it is recorded.
         sender: The number in E.164; WhatsApp's with its prefix.
         text: What they wrote.
         now: Milliseconds since 1970 UTC.
@@ -64,13 +66,16 @@ def apply(connection: Connection, routing: Routing, sender: str, text: str, now:
     answer = parse(text)
     if answer is None:
         return "Answer with a number and FRAUD, OK or MINE, like: 17 fraud"
+    if answer.verb in ("stop", "start"):
+        actions.audit.record(f"messages.{answer.verb}", f"recipient:{name}", {}, actor=name)
     if answer.verb == "stop":  # Twilio tells them itself, and would block our answer
         insert_new(connection, stopped, [{"address": sender.removeprefix("whatsapp:"), "at": now}])
         return ""
     if answer.verb == "start":
         connection.execute(delete(stopped).where(stopped.c.address == sender.removeprefix("whatsapp:")))
         return "You will get messages again."
-    return _work(connection, name, answer, now)
+    way: Way = "whatsapp" if sender.startswith("whatsapp:") else "sms"
+    return _work(connection, actions, name, answer, now, way)
 
 
 def _name_of(routing: Routing, sender: str) -> str | None:
@@ -82,7 +87,7 @@ def _name_of(routing: Routing, sender: str) -> str | None:
     return None
 
 
-def _work(connection: Connection, name: str, answer: Answer, now: int) -> str:
+def _work(connection: Connection, actions: Actions, name: str, answer: Answer, now: int, way: Way) -> str:
     """Acknowledge or close an incident on behalf of a recipient who knows of it."""
     told = select(messages.c.id).where(messages.c.incident_id == answer.incident, messages.c.recipient == name)
     if connection.execute(told.limit(1)).one_or_none() is None:
@@ -90,9 +95,10 @@ def _work(connection: Connection, name: str, answer: Answer, now: int) -> str:
     note = "by message"
     try:
         if answer.verb == "mine":
-            store.acknowledge(connection, answer.incident, name, note, now)
+            actions.acknowledge(connection, answer.incident, name, note, now, way)
         else:
-            store.close(connection, answer.incident, fraud=answer.verb == "fraud", who=name, note=note, now=now)
+            fraud = answer.verb == "fraud"
+            actions.close(connection, answer.incident, fraud=fraud, who=name, note=note, now=now, way=way)
     except InputError:  # somebody was faster
         state = store.get(connection, answer.incident).state
         return f"Incident {answer.incident} was already closed: {words(state)}."

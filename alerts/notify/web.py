@@ -16,9 +16,10 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import Engine, or_, true, update
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
+from alerts.audit import Audit, open_audit
 from alerts.database import insert_new, open_database
 from alerts.database.tables import messages, receipts
-from alerts.incidents import store
+from alerts.incidents.actions import Actions
 from alerts.incidents.routing import Routing
 from alerts.notify import answers
 from alerts.notify.bootstrap import linker_of, routing_of
@@ -49,14 +50,17 @@ class Answers:
         routing: Whose numbers and names are known.
         renderer: Puts the page into words.
         linker: Knows links again.
+        actions: What people may do to incidents, and where it is recorded.
         notify: Twilio's token, and the address under which Twilio reaches this.
         clock: Dates answers.
     """
 
     def __init__(
-        self, engine: Engine, routing: Routing, renderer: Renderer, linker: Linker, notify: NotifySettings, clock: Clock
-    ) -> None:
+        self, engine: Engine, routing: Routing, renderer: Renderer, linker: Linker, actions: Actions,
+        notify: NotifySettings, clock: Clock,
+    ) -> None:  # fmt: skip
         self._engine = engine
+        self._actions = actions
         self.routing = routing
         self._renderer = renderer
         self._linker = linker
@@ -92,7 +96,8 @@ class Answers:
             seen = {"sid": sid[:64], "status": "received", "received_at": now}
             if not sid or not insert_new(connection, receipts, [seen]):
                 return _NOTHING
-            said = answers.apply(connection, self.routing, form.get("From", ""), form.get("Body", ""), now)
+            sender, text = form.get("From", ""), form.get("Body", "")
+            said = answers.apply(connection, self.routing, self._actions, sender, text, now)
         return f"<Response><Message>{escape(said)}</Message></Response>" if said else _NOTHING
 
     def receipt(self, form: dict[str, str]) -> None:
@@ -127,7 +132,7 @@ class Answers:
                 return 404, self._renderer.page(self.routing.language_default, "", "dead_link", ask=False)
             number, name = about
             try:
-                store.acknowledge(connection, number, name, "by link", now)
+                self._actions.acknowledge(connection, number, name, "by link", now, "link")
             except InputError:  # somebody has closed it meanwhile; the link is used up all the same
                 return 409, self._renderer.page(self._language(name), str(number), "dead_link", ask=False)
         return 200, self._renderer.page(self._language(name), str(number), "taken", ask=False)
@@ -190,8 +195,8 @@ async def _signed(served: Answers, request: Request) -> dict[str, str] | None:
     return served.signed(request.url.path, request.url.query, body, kind, signature)
 
 
-def open_answers(settings: Settings, engine: Engine, clock: Clock, random: Random) -> Answers:
-    """The answers of the settings.
+def open_answers(settings: Settings, engine: Engine, audit: Audit, clock: Clock, random: Random) -> Answers:
+    """The answers of the settings, each recorded in the audit log.
 
     Raises:
         SettingsError: There is no address or key for links, or the routing has a mistake.
@@ -204,20 +209,21 @@ def open_answers(settings: Settings, engine: Engine, clock: Clock, random: Rando
             "[notify] public_url and link_key are not set, so no answer could find its way here",
             remedy="set public_url to the https:// address under which this is reached",
         )
-    return Answers(engine, routing, renderer, linker, settings.notify, clock)
+    return Answers(engine, routing, renderer, linker, Actions(audit), settings.notify, clock)
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        SettingsError: See open_answers.
-        StateError: The database does not answer.
+        SettingsError: See open_answers; or the audit log has no key.
+        StateError: The database does not answer, or the audit log was tampered with.
     """
-    engine = open_database(settings.incidents)
+    engine, clock = open_database(settings.incidents), SystemClock()
     try:
-        served = open_answers(settings, engine, SystemClock(), SystemRandom())
-        # Without access log: the path of a link is a secret.
-        uvicorn.run(make_app(served), host=settings.notify.web_host, port=settings.notify.web_port, access_log=False)
+        with open_audit(settings.audit, clock, "notify") as audit:
+            app = make_app(open_answers(settings, engine, audit, clock, SystemRandom()))
+            # Without access log: the path of a link is a secret.
+            uvicorn.run(app, host=settings.notify.web_host, port=settings.notify.web_port, access_log=False)
     finally:
         engine.dispose()

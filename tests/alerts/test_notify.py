@@ -18,6 +18,7 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from alerts.audit import show
 from alerts.database import open_database
 from alerts.incidents import store
 from alerts.incidents.incident import OPEN
@@ -33,7 +34,7 @@ from stack.topics import apply
 from vedette.clock import SystemClock
 from vedette.errors import SettingsError, UnavailableError
 from vedette.events import Alert, Label
-from vedette.settings import IncidentSettings, KafkaSettings, NotifySettings, Secret, Settings
+from vedette.settings import AuditSettings, IncidentSettings, KafkaSettings, NotifySettings, Secret, Settings
 
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "notify")
 ADDRESS, NUMBER, TOKEN = "fraud.desk@bank.example", "+14155550101", "a-token-nobody-may-see"
@@ -191,22 +192,30 @@ def test_what_is_no_alert_is_counted_logged_and_skipped(
 
 
 def test_closing_an_incident_labels_its_payments_on_kafka(
-    settings: Settings, alert: Callable[..., Alert], log: Any
+    settings: Settings, alert: Callable[..., Alert], log: Any, tmp_path: Path
 ) -> None:
-    """What the command line confirms is on the topic once the notifier has run, keyed by the account, and once."""
+    """What the command line confirms is in the audit log, and on the topic, keyed by the account, once each."""
     publish(settings, encoded([alert(1), alert(2)]))
     run_once(settings, log)
-    environ = environment(settings)
+    recorded = AuditSettings(path=str(tmp_path / "audit.jsonl"), key=Secret("k" * 32))
+    environ = environment(settings) | {"VEDETTE_AUDIT__PATH": recorded.path}
     command = [*COMMAND[:-1], "incidents"]
     listed = subprocess.run([*command, "list", "--json"], env=environ, capture_output=True, check=True)
     (incident,) = json.loads(listed.stdout.splitlines()[-1])["incidents"]
     assert (incident["alerts"], incident["account_id"]) == (2, alert().account_id)
-    confirm = [*command, "confirm", str(incident["id"]), "--who", "ana", "--json"]
+    confirm = [*command, "confirm", str(incident["id"]), "--who", "ana", "--note", "customer says no", "--json"]
+    unrecorded = subprocess.run(confirm, env=environ, capture_output=True, check=False)
+    assert unrecorded.returncode == 2
+    assert b"[audit] key is not set" in unrecorded.stderr
+    environ["VEDETTE_AUDIT__KEY"] = "k" * 32
     done = subprocess.run(confirm, env=environ, capture_output=True, check=True)
     assert json.loads(done.stdout)["state"] == "confirmed"
     again = subprocess.run(confirm, env=environ, capture_output=True, check=False)
     assert again.returncode == 2
     assert b"is confirmed fraud and cannot become confirmed fraud" in again.stderr
+    (step,) = show(recorded)
+    assert (step.event, step.actor, step.subject) == ("incident.confirmed", "ana", f"incident:{incident['id']}")
+    assert step.details == {"account": alert().account_id, "way": "command", "note": "customer says no"}
     assert run_once(settings, log).unfinished == 0
     assert run_once(settings, log).unfinished == 0
     labels = read_labels(settings)

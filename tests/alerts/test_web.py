@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import Engine, select, update
 from twilio.request_validator import RequestValidator
 
+from alerts.audit import open_audit, show, verify
 from alerts.database.tables import events, links, messages, stopped
 from alerts.incidents import store
 from alerts.notify import days
@@ -22,9 +23,9 @@ from alerts.notify.dispatch import Dispatcher
 from alerts.notify.web import make_app, open_answers
 from alerts.notify.words import Renderer
 from vedette.clock import DAY
-from vedette.errors import SettingsError
+from vedette.errors import SettingsError, StateError
 from vedette.events import Alert
-from vedette.settings import IncidentSettings, NotifySettings, Secret, Settings
+from vedette.settings import AuditSettings, IncidentSettings, NotifySettings, Secret, Settings
 
 BASE = "https://answers.example"
 TOKEN = "twilio-token"
@@ -38,6 +39,11 @@ recipients:
 routes:
   - tell: [desk, phone]
 """
+
+
+def audit_settings(folder: Path) -> AuditSettings:
+    """A log in a folder."""
+    return AuditSettings(path=str(folder / "audit.jsonl"), key=Secret("k" * 32))
 
 
 class Site:
@@ -55,7 +61,8 @@ class Site:
         )  # fmt: skip
         self.engine = engine
         self.dial = dial
-        served = open_answers(settings, engine, dial, Random(1))  # noqa: S311
+        self.audit = open_audit(audit_settings(folder), dial, "notify")
+        served = open_answers(settings, engine, self.audit, dial, Random(1))  # noqa: S311
         self.client = TestClient(make_app(served), base_url=BASE)
         linker = linker_of(settings.notify, Random(2))  # noqa: S311
         dispatcher = Dispatcher(served.routing, Renderer(), linker, days.picture)
@@ -92,7 +99,7 @@ class Site:
 def site(engine: Engine, tmp_path: Path, dial: Any, alert: Callable[..., Alert]) -> Iterator[Site]:
     """The server, on each database in turn."""
     made = Site(engine, tmp_path, dial, alert)
-    with made.client:
+    with made.client, made.audit:
         yield made
 
 
@@ -117,6 +124,39 @@ def test_confirming_acknowledges_once(site: Site) -> None:
         assert store.get(connection, site.number).owner == "desk"
     assert site.client.post(site.path).status_code == 404
     assert site.client.get(site.path).status_code == 404
+
+
+def test_who_acted_on_an_incident_by_link_or_message_is_in_the_audit_log(
+    site: Site, tmp_path: Path, alert: Callable[..., Alert]
+) -> None:
+    """Every step says who, what, when, which incident and which way; what was refused is not there, nor a number."""
+    site.client.post(site.path)
+    site.client.post(site.path)  # the link is used up
+    site.reply(f"{site.number} fraud")
+    site.reply(f"{site.number} ok", sid="SM2")  # it is closed
+    site.reply("STOP", sid="SM3")
+    site.reply(f"{site.number} mine", sender="+34600000002", sid="SM4")  # was never told of it
+    recorded = show(audit_settings(tmp_path))
+    assert [(each.event, each.actor, each.subject, each.details.get("way")) for each in recorded] == [
+        ("incident.acknowledged", "desk", f"incident:{site.number}", "link"),
+        ("incident.confirmed", "phone", f"incident:{site.number}", "sms"),
+        ("messages.stop", "phone", "recipient:phone", None),
+    ]
+    assert {each.at for each in recorded} == {site.dial.now}
+    assert recorded[0].details["account"] == alert().account_id
+    assert verify(audit_settings(tmp_path)).ok
+    assert PHONE not in (tmp_path / "audit.jsonl").read_text()
+
+
+def test_what_cannot_be_recorded_is_not_done(site: Site, tmp_path: Path) -> None:
+    """With a log that somebody has cut, neither link nor message changes an incident."""
+    site.audit.record("incident.acknowledged", "incident:0", {})
+    (tmp_path / "audit.jsonl").write_bytes(b"")
+    with pytest.raises(StateError, match="was cut"):
+        site.client.post(site.path)
+    with pytest.raises(StateError, match="was cut"):
+        site.reply(f"{site.number} fraud")
+    assert (site.state(), site.labels()) == ("open", 0)
 
 
 def test_a_link_expires(site: Site) -> None:
@@ -275,5 +315,8 @@ def test_without_an_address_nothing_is_served(engine: Engine, tmp_path: Path, di
         incidents=IncidentSettings(routing=str(tmp_path / "routing.yaml")),
         notify=NotifySettings(twilio_auth_token=Secret(TOKEN), sms_from="+15550100", twilio_account_sid="AC1"),
     )
-    with pytest.raises(SettingsError, match="public_url"):
-        open_answers(settings, engine, dial, Random(1))  # noqa: S311
+    with (
+        open_audit(audit_settings(tmp_path), dial, "notify") as audit,
+        pytest.raises(SettingsError, match="public_url"),
+    ):
+        open_answers(settings, engine, audit, dial, Random(1))  # noqa: S311
