@@ -58,8 +58,20 @@ class Result:
     steady_per_s: float
 
 
-def measure(directory: Path, *, alerts: int, kill_every_s: float, broker: str, say: Callable[[str], None]) -> Result:
-    """Publish alerts, and let notifiers tell of them by SMS, each killed after so many seconds; 0: never."""
+def measure(
+    directory: Path, *, alerts: int, kill_every_s: float, broker: str, say: Callable[[str], None],
+    show: Callable[[int], None],
+) -> Result:  # fmt: skip
+    """Publish alerts, and let notifiers tell of them by SMS, each killed after so many seconds; 0: never.
+
+    Args:
+        directory: For everything it needs.
+        alerts: How many.
+        kill_every_s: How long a notifier lives.
+        broker: apache or embedded.
+        say: Told what is being done.
+        show: Told how many SMS the provider has.
+    """
     with LocalStack(directory / "stack", broker, "embedded") as stack, _sink() as (url, account, sink):  # type: ignore[arg-type]
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
@@ -80,13 +92,14 @@ def measure(directory: Path, *, alerts: int, kill_every_s: float, broker: str, s
         engine = open_database(settings.incidents)
         try:
             say("telling of them")
-            return _tell(settings, engine, sink, directory, alerts, kill_every_s)
+            return _tell(settings, engine, sink, directory, alerts, kill_every_s, show)
         finally:
             engine.dispose()
 
 
 def _tell(
-    settings: Settings, engine: Engine, sink: Path, directory: Path, alerts: int, kill_every_s: float
+    settings: Settings, engine: Engine, sink: Path, directory: Path, alerts: int, kill_every_s: float,
+    show: Callable[[int], None],
 ) -> Result:  # fmt: skip
     kills, sending_s = 0, 0.0
     began = moved = time.monotonic()
@@ -103,6 +116,7 @@ def _tell(
                     count = _count(sink)
                     if count > arrived:
                         arrived, moved = count, time.monotonic()
+                        show(arrived)
                         first = first or moved
                     elif time.monotonic() - moved > _STANDSTILL_S:
                         raise VedetteError(f"no SMS for {_STANDSTILL_S:g} s; see {directory / 'notify.log'}")

@@ -196,9 +196,12 @@ def notify(
 ) -> None:
     """Alerts told by SMS while the notifier is killed again and again: lost, doubled, in doubt, and how fast."""
     from bench.notify import measure
+    from cli.progress import bars
 
-    with _directory() as directory:
-        _print(measure(directory, alerts=alerts, kill_every_s=kill_every, broker=broker, say=_say), as_json)
+    with _directory() as directory, bars() as bar:
+        show = bar("SMS", alerts)
+        result = measure(directory, alerts=alerts, kill_every_s=kill_every, broker=broker, say=_say, show=show)
+    _print(result, as_json)
 
 
 @contextmanager

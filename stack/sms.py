@@ -249,10 +249,10 @@ def _fault(form: dict[str, str]) -> Answer | None:
 
 
 def _matches(message: Sms, query: dict[str, str]) -> bool:
+    if query.get("To", message.to) != message.to or query.get("From", message.sender) != message.sender:
+        return False
     day = datetime.fromtimestamp(message.sent_at / 1000, UTC).date().isoformat()
     return (
-        query.get("To", message.to) == message.to
-        and query.get("From", message.sender) == message.sender
-        and query.get("DateSent", day)[:10] == day
+        query.get("DateSent", day)[:10] == day
         and query.get("DateSent>", day)[:10] <= day <= query.get("DateSent<", day)[:10]
     )

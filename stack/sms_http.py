@@ -63,6 +63,7 @@ class Server(ThreadingHTTPServer):
     """Serves Messages over HTTP, a thread for each connection."""
 
     daemon_threads = True
+    request_queue_size = 128  # of connections that wait to be taken: a sender opens dozens at once
 
     def __init__(self, address: tuple[str, int], sink: Messages) -> None:
         super().__init__(address, _Handler)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import sqlalchemy
@@ -18,6 +19,7 @@ HEAD = "0002"
 """The newest migration; a test compares it with the folder, so that opening needs no look at it."""
 
 _BUSY_MS = 15_000
+_TURN = "turn"  # in a connection's info: it holds the turn to write
 _MIGRATION_LOCK = 0x7EDE77E  # any number no other program locks in the same PostgreSQL database
 
 
@@ -100,6 +102,9 @@ def _sqlite(path: Path) -> Engine:
     except OSError as error:
         raise StateError(f"database {path} cannot be made: {error}", remedy="name another file") from error
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
+    # SQLite has one writer, and who waits for it looks now and then whether it is free: beside a thread that writes
+    # without end the others would hardly ever find it so. Threads of this process take turns instead.
+    turn = Lock()
 
     @event.listens_for(engine, "connect")
     def prepare(raw: Any, _record: Any) -> None:
@@ -111,8 +116,16 @@ def _sqlite(path: Path) -> Engine:
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
         # A reader that later writes could find the file changed under it; a writer from the start cannot.
-        mode = "DEFERRED" if connection.get_execution_options().get("reads") else "IMMEDIATE"
-        connection.exec_driver_sql(f"BEGIN {mode}")
+        writes = not connection.get_execution_options().get("reads")
+        if writes and not connection.info.get(_TURN):
+            turn.acquire()
+            connection.info[_TURN] = True
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
+
+    @event.listens_for(engine, "checkin")
+    def checkin(_raw: Any, record: Any) -> None:
+        if record.info.pop(_TURN, False):
+            turn.release()
 
     return engine
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -17,13 +17,10 @@ from alerts.notify.sender import Change, RetryPolicy, decide, missing, unanswere
 from vedette.clock import Clock
 from vedette.errors import UnavailableError
 
+_Changes = list[tuple[Entry, Change]]
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a send led to, and when (ms since 1970 UTC)."""
-
-    entry: Entry
-    outcome: Outcome
+_PATIENCE_S = 0.1  # how long what is under way may keep us from looking for what is due
+_GATHER_S = 0.01  # what ends so soon after another is settled with it, in one transaction
 
 
 class Courier:
@@ -54,60 +51,63 @@ class Courier:
         self._clock = clock
         self._random = random
         self._log = log.bind(channel=channel.name)
-        self._under_way: set[asyncio.Task[_Answer]] = set()
+        self._under_way: set[asyncio.Task[_Changes]] = set()
+        self._looking: asyncio.Task[_Changes] | None = None
         self._rest_until = 0
         self._setbacks = 0
         self.settled: Counter[str] = Counter()
 
     async def step(self) -> bool:
-        """Take what is due and wait until something has ended. Returns False when there is nothing to do now."""
-        done, self._under_way = await self._ended()
-        now = self._clock.now_ms()
-        changes = [self._judge(task.result(), now) for task in done]
-        room = self._parallel - len(self._under_way) if now >= self._rest_until else 0
-        entries = await asyncio.to_thread(self._exchange, changes, now, room)
-        for entry, change in changes:
-            self._tell(entry, change, now)
-        doubtful = [entry for entry in entries if entry.status == "unknown"]
-        for entry in entries:
-            if entry.status != "unknown":
-                self._under_way.add(asyncio.create_task(self._send(entry)))
-        if doubtful:
-            await self._look_up(doubtful)
-        return bool(changes or entries or self._under_way)
+        """Settle what has ended, and take what is due. Returns False when there is nothing to do now."""
+        changes = await self._ended()
+        room = self._parallel - len(self._under_way) if self._clock.now_ms() >= self._rest_until else 0
+        entries = await self._exchange(changes, room)
+        if doubtful := [entry for entry in entries if entry.status == "unknown"]:
+            self._looking = asyncio.create_task(self._look_up(doubtful))
+            self._under_way.add(self._looking)
+        self._under_way |= {asyncio.create_task(self._send(entry)) for entry in entries if entry.status != "unknown"}
+        return bool(changes or self._under_way)
 
     async def finish(self) -> None:
         """Take nothing more, settle what is under way, and close the channel."""
         try:
             while self._under_way:
-                done, self._under_way = await asyncio.wait(self._under_way)
-                now = self._clock.now_ms()
-                changes = [self._judge(task.result(), now) for task in done]
-                await asyncio.to_thread(self._exchange, changes, now, 0)
-                for entry, change in changes:
-                    self._tell(entry, change, now)
+                await self._exchange(await self._ended(), 0)
         finally:
             await self._channel.close()
 
-    async def _ended(self) -> tuple[set["asyncio.Task[_Answer]"], set["asyncio.Task[_Answer]"]]:
+    async def _ended(self) -> _Changes:
+        """What has ended, with what ends a moment later; nothing after a while in which nothing has."""
         if not self._under_way:
-            return set(), set()
-        return await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            return []
+        await asyncio.wait(self._under_way, timeout=_PATIENCE_S, return_when=asyncio.FIRST_COMPLETED)
+        done, self._under_way = await asyncio.wait(self._under_way, timeout=_GATHER_S)
+        return [change for task in done for change in task.result()]
 
-    def _exchange(self, changes: list[tuple[Entry, Change]], now: int, room: int) -> list[Entry]:
-        with self._engine.begin() as connection:
-            outbox.settle(connection, changes, now)
-            return outbox.claim(connection, self._channel.name, now, room)
+    async def _exchange(self, changes: _Changes, room: int) -> list[Entry]:
+        now = self._clock.now_ms()
+        # What is being looked up is still due in the outbox: it must not be taken a second time.
+        doubtful = self._looking not in self._under_way
 
-    async def _send(self, entry: Entry) -> _Answer:
+        def transact() -> list[Entry]:
+            with self._engine.begin() as connection:
+                outbox.settle(connection, changes, now)
+                return outbox.claim(connection, self._channel.name, now, room, doubtful=doubtful)
+
+        entries = await asyncio.to_thread(transact)
+        for entry, change in changes:
+            self._tell(entry, change, now)
+        return entries
+
+    async def _send(self, entry: Entry) -> _Changes:
         target = self._targets.get(entry.message.recipient)
+        outcome: Outcome
         if target is None:
             gone = f"the routing no longer has recipient {entry.message.recipient!r}"
-            return _Answer(entry, Permanent("recipient", gone))
-        return _Answer(entry, await self._channel.send(entry.message, target))
-
-    def _judge(self, answer: _Answer, now: int) -> tuple[Entry, Change]:
-        outcome, entry = answer.outcome, answer.entry
+            outcome = Permanent("recipient", gone)
+        else:
+            outcome = await self._channel.send(entry.message, target)
+        now = self._clock.now_ms()
         if isinstance(outcome, Retry):
             # The whole channel rests: a rate limit or an outage concerns every message.
             self._setbacks += 1
@@ -116,36 +116,30 @@ class Courier:
         elif isinstance(outcome, Sent | Permanent):
             self._setbacks = 0
         change = decide(outcome, attempts=entry.attempts, now=now, policy=self._policy, random=self._random)
-        return entry, change
+        return [(entry, change)]
 
-    async def _look_up(self, entries: list[Entry]) -> None:
+    async def _look_up(self, entries: list[Entry]) -> _Changes:
         """Look doubtful messages up: found ones are sent, others may be sent again, if attempts are left."""
         questions = [
             Question(entry.message, target, entry.begun_at)
             for entry in entries
             if (target := self._targets.get(entry.message.recipient))
         ]
-        changes: list[tuple[Entry, Change]] = []
         try:
             found = await self._channel.find(questions)
         except UnavailableError as error:
-            now = self._clock.now_ms()
-            for entry in entries:
-                again = unanswered(
-                    str(error), attempts=entry.attempts + 1, now=now, policy=self._policy, random=self._random
-                )
-                changes.append((entry, again))
-        else:
-            now = self._clock.now_ms()
-            for entry in entries:
-                sent = found.get(entry.message.reference)
-                change = missing(attempts=entry.attempts, now=now, policy=self._policy)
-                if sent:
-                    change = Change("sent", None, entry.attempts, provider_id=sent.provider_id)
-                changes.append((entry, change))
-        await asyncio.to_thread(self._exchange, changes, now, 0)
-        for entry, change in changes:
-            self._tell(entry, change, now)
+            now, reason = self._clock.now_ms(), str(error)
+            again = partial(unanswered, reason, now=now, policy=self._policy, random=self._random)
+            return [(entry, again(attempts=entry.attempts + 1)) for entry in entries]
+        now = self._clock.now_ms()
+        changes: _Changes = []
+        for entry in entries:
+            sent = found.get(entry.message.reference)
+            change = missing(attempts=entry.attempts, now=now, policy=self._policy)
+            if sent:
+                change = Change("sent", None, entry.attempts, provider_id=sent.provider_id)
+            changes.append((entry, change))
+        return changes
 
     def _tell(self, entry: Entry, change: Change, now: int) -> None:
         message = entry.message

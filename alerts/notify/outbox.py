@@ -96,14 +96,25 @@ def recover(connection: Connection, due_at: int, now: int) -> int:
     ).rowcount
 
 
-def claim(connection: Connection, channel: ChannelName, now: int, most: int) -> list[Entry]:
-    """The messages of a channel that have been due longest. Those that may be sent are marked as being sent."""
+def claim(
+    connection: Connection, channel: ChannelName, now: int, most: int, *, doubtful: bool = True
+) -> list[Entry]:  # fmt: skip
+    """The messages of a channel that have been due longest. Those that may be sent are marked as being sent.
+
+    Args:
+        connection: In a transaction.
+        channel: Whose.
+        now: Milliseconds since 1970 UTC.
+        most: How many at most.
+        doubtful: Also those that must be looked up, which stay as they are.
+    """
     if most <= 0:
         return []
+    statuses = ("pending", "unknown") if doubtful else ("pending",)
     columns = (messages.c.id, messages.c.body, messages.c.status, messages.c.attempts, messages.c.begun_at)
     query = (
         select(*columns)
-        .where(messages.c.channel == channel, messages.c.due_at <= now)
+        .where(messages.c.channel == channel, messages.c.due_at <= now, messages.c.status.in_(statuses))
         .order_by(messages.c.due_at, messages.c.id)
         .limit(most)
     )

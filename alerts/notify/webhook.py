@@ -75,7 +75,7 @@ class WebhookChannel:
                 target.to.value, data=body, headers=headers, timeout=self._timeout_s, allow_redirects=False
             )
         except requests.RequestException as error:
-            kind = Retry if never_connected(error) else Unknown
+            kind = Retry if _never_connected(error) else Unknown
             return kind(code=type(error).__name__, reason="no answer from the webhook")
         return judge(answer, message.reference)
 
@@ -93,7 +93,7 @@ def judge(answer: requests.Response, provider_id: str) -> Outcome:
     return Permanent(code, reason)
 
 
-def never_connected(error: requests.RequestException) -> bool:
+def _never_connected(error: requests.RequestException) -> bool:
     """Whether no connection was made at all, so that the request cannot have been read."""
     if isinstance(error, requests.ConnectTimeout):
         return True
