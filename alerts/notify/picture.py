@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, ImageDraw
-
 SIZE = (960, 320)  # shown at half of that, so that it is sharp on any screen
 _MARGIN = 24
 _PAID, _FLAGGED, _AXIS, _PAPER = (110, 130, 160), (200, 40, 40), (150, 150, 150), (255, 255, 255)
@@ -21,6 +19,8 @@ class Day:
 
 def draw(days: Sequence[Day]) -> bytes:
     """A PNG with a bar for each day, oldest on the left, the highest as high as the picture; the same each time."""
+    from PIL import Image, ImageDraw  # noqa: PLC0415, the notifier starts without it: not every message has a picture
+
     image = Image.new("RGB", SIZE, _PAPER)
     pen = ImageDraw.Draw(image)
     width, height = SIZE[0] - 2 * _MARGIN, SIZE[1] - 2 * _MARGIN

@@ -91,7 +91,7 @@ class Renderer:
         t = self._words[reader.language]
         reference = reference_of(f"{key}\n{reader.recipient}")
         account = mask_account(printable(incident.account_id))
-        head = f"#{incident.id}" if kind == "incident" else f"#{incident.id} {t[kind]}"
+        head = f"#{incident.id}" if kind == "incident" else f"#{incident.id}, {t[kind]}"
         loss = format_amount(incident.expected_loss, currency)
         title = f"{t['incident']} {head}: {t['account']} {account}"
         shown = [_words_of(alert, t) for alert in alerts[:_SHOWN]]
@@ -139,7 +139,7 @@ class Renderer:
         text = self._templates.get_template("digest.txt").render(values)
         if reader.channel in ("sms", "whatsapp"):
             listed = "; ".join(f"#{row['number']} {row['expected_loss']} {row['account']}" for row in rows)
-            text = fit_sms(f"Vedette {title}. ", listed, f" {t['reference']} {reference}")
+            text = fit_sms(f"Vedette {title}. ", listed, f". {t['reference']} {reference}")
         data = msgspec.json.encode({"type": "digest", "key": key, "incidents": ranked}).decode()
         html = self._templates.get_template("digest.html").render(values) if reader.channel == "email" else ""
         return Message(
@@ -196,6 +196,6 @@ def _short(
     first = alerts[0]
     more = f" ({t['more'].format(count=count - 1)})" if count > 1 else ""
     said = f"Vedette {head}: {first['amount']} {first['action']}{more}, {t['account']} {account}, {first['time']}."
-    reason = f" {first['reasons'][0]}." if first["reasons"] else ""
+    reason = f" {first['reasons'][0][:1].upper()}{first['reasons'][0][1:]}." if first["reasons"] else ""
     reply = f" {t['reply'].format(number=number)}" if extras.replies else ""
     return fit_sms(said, reason, f"{reply} {t['reference']} {reference}")

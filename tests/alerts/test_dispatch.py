@@ -104,7 +104,7 @@ def test_alerts_of_one_moment_are_one_message_and_later_ones_another(
     again = at_work.take(NOON + MINUTE, alert(4))
     assert whom(again) == ["desk", "phone"]
     assert {message.incident for message in first + again} == {first[0].incident}
-    assert "Again" in next(message.subject for message in again if message.recipient == "desk")
+    assert "more alerts" in next(message.subject for message in again if message.recipient == "desk")
 
 
 def test_a_budget_tells_of_the_dearest_and_digests_the_rest(

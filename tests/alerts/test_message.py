@@ -47,7 +47,7 @@ def test_an_sms_says_the_essential_and_no_counterparty(alert: MakeAlert) -> None
     text = render(SMS, alert(1), alert(2), replies=True).text
     assert text == (
         "Vedette #17: 1,234.50 EUR declined (and 1 more), account ****5155, 2023-11-14 22:12 UTC. "
-        "amount far above this account's usual. Reply 17 FRAUD, 17 OK or 17 MINE. Ref " + reference_of("key\nphone")
+        "Amount far above this account's usual. Reply 17 FRAUD, 17 OK or 17 MINE. Ref " + reference_of("key\nphone")
     )
 
 
