@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from threading import Lock
+from threading import Condition
 from typing import Any
 
 import sqlalchemy
@@ -102,9 +103,7 @@ def _sqlite(path: Path) -> Engine:
     except OSError as error:
         raise StateError(f"database {path} cannot be made: {error}", remedy="name another file") from error
     engine = sqlalchemy.create_engine(f"sqlite:///{path}")
-    # SQLite has one writer, and who waits for it looks now and then whether it is free: beside a thread that writes
-    # without end the others would hardly ever find it so. Threads of this process take turns instead.
-    turn = Lock()
+    turns = _Turns()
 
     @event.listens_for(engine, "connect")
     def prepare(raw: Any, _record: Any) -> None:
@@ -118,16 +117,41 @@ def _sqlite(path: Path) -> Engine:
         # A reader that later writes could find the file changed under it; a writer from the start cannot.
         writes = not connection.get_execution_options().get("reads")
         if writes and not connection.info.get(_TURN):
-            turn.acquire()
+            turns.take()
             connection.info[_TURN] = True
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN DEFERRED")
 
     @event.listens_for(engine, "checkin")
     def checkin(_raw: Any, record: Any) -> None:
         if record.info.pop(_TURN, False):
-            turn.release()
+            turns.give()
 
     return engine
+
+
+class _Turns:
+    """Lets threads write one after another, in the order they came.
+
+    SQLite has one writer, and who waits for it looks now and then whether it is free: beside a thread that writes
+    without end the others would hardly ever find it so.
+    """
+
+    def __init__(self) -> None:
+        self._changed = Condition()
+        self._tickets = count()
+        self._serving = 0
+
+    def take(self) -> None:
+        """Wait until it is this thread's turn."""
+        with self._changed:
+            mine = next(self._tickets)
+            self._changed.wait_for(lambda: self._serving == mine)
+
+    def give(self) -> None:
+        """Let the next one write."""
+        with self._changed:
+            self._serving += 1
+            self._changed.notify_all()
 
 
 def _revision(connection: Connection) -> str:

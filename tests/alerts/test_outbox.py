@@ -77,6 +77,18 @@ def test_what_was_being_sent_is_unknown_after_a_crash(engine: Engine, say: Calla
         assert connection.execute(select(messages.c.doubts)).scalar_one() == 1
 
 
+def test_what_is_being_looked_up_is_not_taken_again(engine: Engine, say: Callable[[int], Message]) -> None:
+    """Beside a look-up that is under way others are sent, and those in doubt are left to it."""
+    fill(engine, say, 2)
+    with engine.begin() as connection:
+        outbox.claim(connection, "email", NOW, 1)
+        outbox.recover(connection, NOW, NOW)
+        (sent,) = outbox.claim(connection, "email", NOW + 9, 9, doubtful=False)
+        assert (sent.message.key, sent.status) == ("key-1", "sending")
+        (doubtful,) = outbox.claim(connection, "email", NOW + 9, 9)
+        assert (doubtful.message.key, doubtful.status) == ("key-0", "unknown")
+
+
 def test_the_text_of_a_sent_message_is_dropped(engine: Engine, say: Callable[[int], Message]) -> None:
     """What was sent is kept, what it said is not; a dead letter keeps its text."""
     fill(engine, say, 2)

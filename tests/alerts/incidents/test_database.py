@@ -1,15 +1,18 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, insert, text
 
 import alerts.database.engine as opening
 from alerts.database import insert_new, open_database
 from alerts.database.tables import facts, metadata
+from tests.conftest import wait_for
 from vedette.errors import SettingsError, StateError
 from vedette.settings import IncidentSettings, Secret
 
@@ -89,3 +92,30 @@ def test_a_path_that_cannot_be_a_database_is_named(tmp_path: Path) -> None:
     for path in ("folder", "file/alerts.sqlite", "file"):
         with pytest.raises(StateError, match=path):
             open_database(IncidentSettings(database=f"sqlite:///{tmp_path / path}"))
+
+
+def test_a_thread_that_writes_without_end_lets_others_write(sqlite: Engine) -> None:
+    """Threads of one process take turns: who waits is not passed over again and again."""
+    stop, turns = Event(), [0]
+
+    def write() -> None:
+        while not stop.is_set():
+            with sqlite.begin() as connection:
+                for number in range(200):
+                    connection.execute(insert(facts).values(name=f"{turns[0]}-{number}", value=""))
+            turns[0] += 1
+
+    with ThreadPoolExecutor(1) as pool:
+        busy = pool.submit(write)
+        try:
+            wait_for(lambda: turns[0] > 0)
+            waited = []
+            for number in range(5):
+                before = turns[0]
+                with sqlite.begin() as connection:
+                    connection.execute(insert(facts).values(name=f"other-{number}", value=""))
+                waited.append(turns[0] - before)
+        finally:
+            stop.set()
+        busy.result()
+    assert max(waited) <= 3, waited
