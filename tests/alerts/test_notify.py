@@ -390,7 +390,11 @@ def test_replies_and_receipts_find_their_way_back(
     publish(settings, encoded([alert()]))
     run_once(settings, log)
     (message,) = sms.messages
-    environ = environment(settings) | {"VEDETTE_NOTIFY__LINK_KEY": key}
+    environ = environment(settings) | {
+        "VEDETTE_NOTIFY__LINK_KEY": key,
+        "VEDETTE_AUDIT__PATH": str(tmp_path / "audit.jsonl"),
+        "VEDETTE_AUDIT__KEY": key,
+    }
     with (tmp_path / "web.log").open("wb") as output:
         web = subprocess.Popen([*COMMAND, "web"], env=environ, stdout=output, stderr=output)
     try:
