@@ -103,7 +103,7 @@ def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, .
 
 def kept(folder: Path) -> Frame | None:
     """What `keep` has written, its matrix mapped from disk; None if it has not."""
-    if not (folder / NAMES).exists():
+    if not all((folder / name).exists() for name in (NAMES, f"{SCENARIO}.npy")):
         return None
     names = tuple((folder / NAMES).read_text(encoding="utf-8").split("\n"))
     columns = {name: np.load(folder / f"{name}.npy") for name in TABLES}
