@@ -71,12 +71,13 @@ class Bank:
         except httpx2.TransportError:
             return False
 
-    def decide(self, numbers: range) -> None:
+    def decide(self, numbers: range, *, degraded: bool = False) -> None:
         """Publish decisions to challenge."""
         producer = Producer(self.settings.kafka.client_config())
         topic = self.settings.topics.prefix + Name.DECISIONS
         for number in numbers:
-            producer.produce(topic, msgspec.json.encode(decision(number)), f"a-{number}")
+            said = msgspec.structs.replace(decision(number), degraded=degraded)
+            producer.produce(topic, msgspec.json.encode(said), f"a-{number}")
         assert producer.flush(30) == 0
 
     def said(self, name: Name) -> list[Any]:
@@ -210,6 +211,8 @@ def bank(
 def test_from_decision_to_final_decision_through_kill_9(bank: Bank, sms: SmsSink, customers: Customers) -> None:
     """Of twenty challenges, told by SMS and answered on the page, each has one outcome, and it follows from the answer.
 
+    What was decided without history, and so will be decided again, asks nobody.
+
     The service is killed in the middle and started again: no challenge is lost, none has two different outcomes, a
     denied one is labelled as fraud and raises an alert, and nothing secret is in the log.
     """
@@ -218,6 +221,7 @@ def test_from_decision_to_final_decision_through_kill_9(bank: Bank, sms: SmsSink
     wait_for(lambda: len(bank.finals()) >= 3, 60)
     process.kill()
     process.wait(30)
+    bank.decide(range(20, 24), degraded=True)
     bank.decide(range(20))
     process = bank.start()
 
@@ -234,6 +238,7 @@ def test_from_decision_to_final_decision_through_kill_9(bank: Bank, sms: SmsSink
         if each.status != "issued":
             outcomes.setdefault(each.transaction_id, set()).add(each)
     assert {len(each) for each in outcomes.values()} == {1}
+    assert {each.transaction_id for each in bank.said(Name.CHALLENGES)} == {f"t-{number}" for number in range(20)}
     finals = {each.transaction_id: each for each in bank.finals()}
     assert len(finals) == 20
     denied = set()
