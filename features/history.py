@@ -87,8 +87,8 @@ def opened(
         scratch: A directory for what does not fit into memory.
         labels: `transaction_id`, `fraud` and `labelled_at` (milliseconds), which take the place of what the batches
             say about these transactions: a .parquet, .csv or .jsonl file, or batches. The last to be known counts.
-        beside: `transaction_id` and columns to put beside the transaction's own.
-        once: Take of each transaction the first there is, if it may have come several times, or if what is beside it.
+        beside: `transaction_id` and columns to put beside the transaction's own; of several one.
+        once: Take of each transaction the first there is.
         on_read: Told after each batch how many transactions have been read.
 
     Raises:
@@ -115,21 +115,33 @@ def opened(
     schema = first.schema.append(pa.field(ROW, pa.int64()))
     with connect(scratch) as database:
         database.register("batches", pa.RecordBatchReader.from_batches(schema, numbered()))
+        history = History(database, failed)
+        if once:
+            with history.reading():
+                _take_firsts(database, scratch / "batches.parquet")
         view = "CREATE TEMP VIEW history AS SELECT batches.*"
         if labels is not None:
             _take_labels(database, labels)
             view += _LABELLED
         view += ", beside.* EXCLUDE (transaction_id)" if beside is not None else ""
-        view += " FROM batches"
+        view += " FROM firsts AS batches" if once else " FROM batches"
         if labels is not None:
             view += " LEFT JOIN labels USING (transaction_id)"
         if beside is not None:
-            database.register("beside", beside)
+            with history.reading():
+                database.from_arrow(beside).create_view("found")
+                database.execute("CREATE TEMP TABLE beside AS SELECT DISTINCT ON (transaction_id) * FROM found")
             view += " LEFT JOIN beside USING (transaction_id)"
-        if once:
-            view += " QUALIFY row_number() OVER (PARTITION BY transaction_id ORDER BY row) = 1"
         database.execute(view)
-        yield History(database, failed)
+        yield history
+
+
+def _take_firsts(database: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Make a view of the first there is of each transaction: a window over whole rows would not fit into memory."""
+    database.view("batches").write_parquet(str(file))
+    database.read_parquet(str(file)).create_view("every")
+    database.execute("CREATE TEMP TABLE first_rows AS SELECT min(row) AS row FROM every GROUP BY transaction_id")
+    database.execute("CREATE TEMP VIEW firsts AS SELECT * FROM every SEMI JOIN first_rows USING (row)")
 
 
 def _take_labels(database: duckdb.DuckDBPyConnection, labels: Path | pa.RecordBatchReader) -> None:
