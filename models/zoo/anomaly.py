@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
-from models.zoo.classic import Parameters, Settings
+from models.zoo.builder import Parameters, Settings
 
 Floats = NDArray[np.float64]
 

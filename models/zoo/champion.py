@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.train import Learn, TrainingConfig, boost
-from models.zoo.classic import Settings
+from models.zoo.builder import Settings
 from vedette.errors import InputError
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,6 @@
 """Models that see one payment at a time and learn from labels."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -11,27 +10,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from models.zoo.entry import Parameter
-from models.zoo.imbalance import focal
+from models.zoo.builder import SUREST, Settings
+from models.zoo.loss import focal
 
 Floats = NDArray[np.float64]
-Parameters = dict[str, Parameter]
-
-SUREST = 1e-12
-"""Probabilities are held this far from 0 and 1, so that their log-odds are finite."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a builder is told: the entry's parameters and how it is to be trained."""
-
-    parameters: Parameters
-    seed: int
-    threads: int
-    weighted: bool
-    focal: bool
-    scheduler: str = ""
-    """Of the Dask cluster that trains what can be trained there; empty for this machine."""
 
 
 def logistic_regression(settings: Settings) -> Any:

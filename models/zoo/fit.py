@@ -10,8 +10,8 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from models.frame import Frame, together
 from models.protocol import PUBLISHED
 from models.zoo import anomaly, classic
+from models.zoo.builder import LENGTH, Settings
 from models.zoo.champion import Champion
-from models.zoo.classic import Settings
 from models.zoo.cleaning import scaled
 from models.zoo.entry import Entry
 from models.zoo.imbalance import balanced, sampler
@@ -25,9 +25,6 @@ SEQUENCES = ("cnn", "lstm")
 DEEP = ("feed_forward", *SEQUENCES, "autoencoder")
 """Models that need the extra `deep`."""
 MODELS = (*classic.BUILDERS, STACKED, CHAMPION, *anomaly.BUILDERS, "feed_forward", *SEQUENCES)
-
-LENGTH = 5
-"""Payments of the account that a sequence model sees, this one included; the handbook's choice."""
 
 _RAW = ("random_forest", "balanced_bagging", "xgboost", "lightgbm", "lightgbm_defaults", CHAMPION)
 """Models that take missing values and any scale; cleaned all the same when a resampler measures distances."""

@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.zoo.classic import SUREST, Settings
-from models.zoo.imbalance import ALPHA, GAMMA
+from models.zoo.builder import LENGTH, SUREST, Settings
+from models.zoo.loss import ALPHA, GAMMA
 from vedette.errors import UnavailableError
 
 Floats = NDArray[np.float64]
@@ -118,8 +118,6 @@ def cnn(settings: Settings) -> Network:
     """One convolution over the account's last payments."""
 
     def layers(library: Any, width: int) -> list[Any]:
-        from models.zoo.fit import LENGTH  # noqa: PLC0415 - fit builds what is defined here
-
         return [
             library.layers.Reshape((LENGTH, width // LENGTH)),
             library.layers.Conv1D(100, 2, activation="relu"),
@@ -136,8 +134,6 @@ def lstm(settings: Settings) -> Network:
     """A recurrent layer over the account's last payments."""
 
     def layers(library: Any, width: int) -> list[Any]:
-        from models.zoo.fit import LENGTH  # noqa: PLC0415
-
         return [
             library.layers.Reshape((LENGTH, width // LENGTH)),
             library.layers.LSTM(100),

@@ -8,7 +8,8 @@ from models.train import TrainingConfig, boost
 from models.zoo import Entry
 from models.zoo.cleaning import Limits
 from models.zoo.fit import select
-from models.zoo.imbalance import ALPHA, GAMMA, balanced, focal, sampler
+from models.zoo.imbalance import balanced, sampler
+from models.zoo.loss import ALPHA, GAMMA, focal
 from vedette.errors import InputError
 
 TEACH, JUDGE = np.arange(8_000), np.arange(8_000, 12_000)
