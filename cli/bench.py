@@ -191,7 +191,7 @@ def faults(
 def notify(
     alerts: int = typer.Option(20_000, "--alerts", metavar="N", min=1, help="how many"),
     kill_every: float = typer.Option(2.0, "--kill-every", metavar="SECONDS", min=0.0, help="kill -9; 0: never"),
-    broker: str = typer.Option("embedded", "--broker", help="apache or embedded"),
+    broker: str = _BROKER,
     as_json: bool = _JSON,
 ) -> None:
     """Alerts told by SMS while the notifier is killed again and again: lost, doubled, in doubt, and how fast."""
