@@ -25,7 +25,7 @@ demo: .venv/.runtime ## the whole system on this machine, with simulated payment
 test: .venv/.dev ## format, lint, types, import contracts and all tests
 	@$(MAKE) --no-print-directory lint
 	@echo '== pytest'
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: .venv/.dev ## all checks but the tests
 	@echo '== ruff format'

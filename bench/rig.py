@@ -60,7 +60,7 @@ class Rig:
 
     def apart(self) -> "Rig":
         """The same, for one more worker, whose metrics are elsewhere."""
-        (port,) = free_ports(1)
+        (port,) = free_ports(1, avoid={self.settings.worker.metrics_port})
         worker = msgspec.structs.replace(self.settings.worker, metrics_port=port)
         return Rig(msgspec.structs.replace(self.settings, worker=worker), self.directory)
 

@@ -44,6 +44,7 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     Raises:
         ModelError: The model does not fit.
         PolicyError: The policy is not valid.
+        SettingsError: The port of the metrics is taken.
         UnavailableError: Redis or the broker does not answer, or the control topic is not there.
     """
     worker = settings.worker

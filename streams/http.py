@@ -6,6 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from streams.metrics import Metrics
+from vedette.errors import SettingsError
 
 
 class Endpoint:
@@ -15,6 +16,9 @@ class Endpoint:
         metrics: Of the worker.
         host: Address to listen on.
         port: 0 takes a free one.
+
+    Raises:
+        SettingsError: Nobody can listen there.
     """
 
     def __init__(self, metrics: Metrics, host: str, port: int) -> None:
@@ -30,7 +34,13 @@ class Endpoint:
             def log_message(self, *_: Any) -> None:
                 pass  # a scrape every few seconds is no news
 
-        self._server = ThreadingHTTPServer((host, port), Handler)
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise SettingsError(
+                f"metrics cannot be served on {host}:{port}: {error.strerror}",
+                remedy="each worker needs a `[worker] metrics_port` of its own; 0 takes a free one",
+            ) from error
         self.url = f"http://{host}:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
 
