@@ -30,6 +30,8 @@ from vedette.topics import Name
 
 MODEL = Path(str(models.__file__)).parent / "demo"
 POLICY = Path(str(streams.__file__)).parent / "policy.yaml"
+_TERMINALS = 5_000
+"""At most: the simulator keeps, for every customer, all that are near."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,8 @@ class Rig:
         """Publish simulated transactions of this many accounts; how many those are, at least `transactions`."""
         sent = 0
         days = max(1, round(transactions / (2 * accounts) + 0.5))
-        config = Simulation(customers=accounts, terminals=max(accounts // 10, 100), days=days + 1, seed=seed)
+        terminals = min(max(accounts // 10, 100), _TERMINALS)
+        config = Simulation(customers=accounts, terminals=terminals, days=days + 1, seed=seed)
         with Publisher(self.settings) as publisher:
             for batch in simulate(config):
                 part = batch.slice(0, transactions - sent)
