@@ -177,16 +177,21 @@ class Challenges:
     def follow(self, token: str) -> str | None:
         """Use up a link: the id of its challenge, or None if the link is none, or used, or void, or too late."""
         for fingerprint in self.keys.fingerprints("link", token):
-            found = self.store.recall("l", fingerprint)
-            state = self.store.state(found) if found else None
-            if state is None:
-                continue
-            now = self.clock.now_ms()
-            after = engine.follow(state, token, keys=self.keys, now=now)
-            if after and self.store.replace(state, after, tell_at="keep"):
-                self.audit.record("link.followed", state.record.challenge_id, {})
-                return state.record.challenge_id
+            if (challenge_id := self.store.recall("l", fingerprint)) is not None:
+                return self._use_up(challenge_id, token)
         return None
+
+    def _use_up(self, challenge_id: str, token: str) -> str | None:
+        # A fast customer is here before the messenger has written down that the message went.
+        for _ in range(_CONFLICTS):
+            state = self.store.state(challenge_id)
+            after = engine.follow(state, token, keys=self.keys, now=self.clock.now_ms()) if state else None
+            if state is None or after is None:
+                return None
+            if self.store.replace(state, after, tell_at="keep"):
+                self.audit.record("link.followed", challenge_id, {})
+                return challenge_id
+        raise _contended(challenge_id)
 
     def _remember_link(self, record: Record, token: str) -> None:
         self.store.remember("l", self.keys.hash("link", token), record.challenge_id, DAY)

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from dataclasses import replace
 
 import msgspec
 import pytest
@@ -157,6 +158,28 @@ def test_a_link_is_good_once(challenges: Challenges, dial: Dial) -> None:
     dial.now += LIFETIME
     assert late is not None
     assert challenges.follow(late) is None
+
+
+def test_a_link_is_good_before_its_sending_is_written_down(challenges: Challenges, dial: Dial) -> None:
+    """A customer who taps the link while the messenger notes that it went is let in, and only once."""
+    enrol(challenges)
+    record = challenges.issue(binding())
+    _, link = told(challenges)
+    sending = challenges.get(record.challenge_id)
+    assert sending is not None
+
+    class Meanwhile(Dial):
+        """Each time somebody asks it for the time, the messenger has noted something."""
+
+        def now_ms(self) -> int:
+            challenges.end_telling(sending.record, "sent")
+            return dial.now
+
+    assert replace(challenges, clock=Meanwhile()).follow(link) == record.challenge_id
+    after = challenges.get(record.challenge_id)
+    assert after is not None
+    assert after.record.told == "sent"
+    assert challenges.follow(link) is None
 
 
 def test_codes_links_and_secrets_are_nowhere_in_the_clear(challenges: Challenges) -> None:
