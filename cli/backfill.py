@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.context import limits_of, settings_of
+from cli.engine import Engine, at_work
 from cli.progress import bars, shown, total_rows
 
 if TYPE_CHECKING:
@@ -17,17 +18,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from cli.progress import Bar, Show
+    from cli.progress import Show
     from features import Backfill
     from features.history import History
     from vedette import Settings
-
-
-class Engine(StrEnum):
-    """What computes."""
-
-    local = "local"
-    dask = "dask"
 
 
 class Start(StrEnum):
@@ -87,6 +81,7 @@ def backfill(
 
     if not (output or load):
         raise InputError("backfill has nothing to do", remedy="give --output FILE, --load or both")
+    place = at_work(engine, scheduler, workers)
     settings = settings_of(ctx) if load else None
     if settings:
         refuse_beside_workers(settings)
@@ -98,11 +93,14 @@ def backfill(
     ):
         batches = [read_batches(file, known, on_reject=rejected.add) for file in files]
         total = total_rows(files)
-        with opened(chain.from_iterable(batches), Path(room), labels=labels, on_read=bar("reading", total)) as history:
+        with (
+            opened(chain.from_iterable(batches), Path(room), labels=labels, on_read=bar("reading", total)) as history,
+            place as address,
+        ):
             frames = (
-                computed(history.in_order(), state)
-                if engine is Engine.local
-                else _on_dask(history, Path(room), state, workers, scheduler, bar)
+                _spread(history, address, Path(room), state, bar("parts", None))
+                if address
+                else computed(history.in_order(), state)
             )
             frames = shown(frames, bar("features", total))
             rows = write_frame(output, frames) if output else sum(map(len, frames))
@@ -125,26 +123,12 @@ def backfill(
         typer.echo(f"{rejected.count:,} rows did not fit; {rejected.path} says which and why", err=True)
 
 
-def _on_dask(
-    history: History, scratch: Path, state: Backfill, workers: int, scheduler: str, bar: Bar
-) -> Iterator[pa.RecordBatch]:
-    from vedette.errors import InputError, UnavailableError
+def _spread(history: History, scheduler: str, scratch: Path, state: Backfill, show: Show) -> Iterator[pa.RecordBatch]:
+    from features.cluster import connected
+    from features.spread import spread
 
-    try:
-        from distributed import Client, LocalCluster
-
-        from features.spread import spread
-    except ImportError as error:
-        raise InputError("Dask is not installed", remedy="pip install 'vedette[dask]'") from error
-    with ExitStack() as stack:
-        cluster = scheduler or stack.enter_context(
-            LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0")
-        )
-        try:
-            client = stack.enter_context(Client(cluster))
-        except (OSError, ValueError) as error:
-            raise UnavailableError(f"the Dask scheduler at {scheduler} does not answer: {error}") from error
-        yield from spread(history, client, scratch, state, on_part=bar("parts", None))
+    with connected(scheduler) as client:
+        yield from spread(history, client, scratch, state, on_part=show)
 
 
 def _load(settings: Settings, state: Backfill, overwrite: bool, start: Start, show: Show) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli.engine import ENGINE, SCHEDULER, Engine, trained_on
+from cli.engine import ENGINE, SCHEDULER, Engine, at_work
 from cli.protocol import CACHE, JSON, PROTOCOL, SEED, THREADS, TRAINING, TRANSACTIONS, cases_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def compare(
     from models.compare.report import write
     from models.compare.rows import row
 
-    place = trained_on(engine, scheduler)
+    place = at_work(engine, scheduler)
     known = spec.load(protocol)
     entries = spec.narrow(known, tuple(filter(None, models.split(","))), deep=deep)
     cases = cases_of(known, transactions, train_start, training, test, cache)

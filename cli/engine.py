@@ -1,4 +1,4 @@
-"""Where boosters are trained: on this machine or on a Dask cluster."""
+"""Where the work is done: on this machine or on a Dask cluster."""
 
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
@@ -7,7 +7,7 @@ import typer
 
 
 class Engine(StrEnum):
-    """What trains."""
+    """What computes or trains."""
 
     local = "local"
     dask = "dask"
@@ -19,19 +19,23 @@ SCHEDULER = typer.Option(
 )
 
 
-def trained_on(engine: Engine, scheduler: str) -> AbstractContextManager[str]:
-    """The address of the scheduler, within the block; empty for this machine.
+def at_work(engine: Engine, scheduler: str, workers: int = 2) -> AbstractContextManager[str]:
+    """The address of the scheduler, within the block; empty for this machine without a cluster.
+
+    Args:
+        engine: Which of the two.
+        scheduler: Of a cluster; if empty, one is started here.
+        workers: Of that one.
 
     Raises:
         InputError: A scheduler is named for an engine that has none.
         UnavailableError: Dask is not installed.
     """
+    from features.cluster import scheduler_at
     from vedette.errors import InputError
 
-    if engine is Engine.local:
-        if scheduler:
-            raise InputError("--scheduler goes with --engine dask", remedy="name both")
-        return nullcontext("")
-    from models.zoo.cluster import scheduler_at
-
-    return scheduler_at(scheduler)
+    if engine is Engine.dask:
+        return scheduler_at(scheduler, workers)
+    if scheduler:
+        raise InputError("--scheduler goes with --engine dask", remedy="name both")
+    return nullcontext("")

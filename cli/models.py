@@ -9,7 +9,7 @@ import typer
 
 from cli.check import inspect
 from cli.context import limits_of
-from cli.engine import ENGINE, SCHEDULER, Engine, trained_on
+from cli.engine import ENGINE, SCHEDULER, Engine, at_work
 from cli.parameters import choices
 
 if TYPE_CHECKING:
@@ -77,12 +77,11 @@ def train(
     from models.guards.quality import stop_on_errors
     from models.protocol import PUBLISHED, Protocol
     from models.provenance import git_commit
-    from models.train import boost
     from models.train import train as fit
     from models.zoo.cluster import learner
     from vedette.clock import SystemClock
 
-    place = trained_on(engine, scheduler)
+    place = at_work(engine, scheduler)
     notes = Console(stderr=True)
     rejects: Counter[str] = Counter()
     protocol = Protocol(history=history)
@@ -96,7 +95,7 @@ def train(
         notes.print(f"{rows:,} rows left out: {reason}", style="yellow", markup=False, highlight=False)
     teachers = teaching(frame, protocol)
     with place as address, notes.status("training") as status:
-        learn = learner(address) if address else boost
+        learn = learner(address)
         folds: list[FoldResult] = []
         for result in evaluate(frame, protocol, config, learn):
             folds.append(result)

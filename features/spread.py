@@ -18,6 +18,7 @@ from distributed import Client, as_completed
 from features.activity import unusualness
 from features.backfill import ACCOUNT, UNUSUAL, Backfill, carried
 from features.catalogue import ENTITIES, NAMES
+from features.cluster import workers_of
 from features.history import BATCH_ROWS, ROW, History, connect
 from features.limits import Allowance
 
@@ -84,7 +85,7 @@ def spread(
         on_part: Told how many parts are done.
     """
     whole = scratch / "history.parquet"
-    parts = _PARTS_PER_WORKER * max(len(client.scheduler_info(n_workers=-1)["workers"]), 1)
+    parts = _PARTS_PER_WORKER * workers_of(client)
     numbers = [f"if({key} IS NULL, NULL, hash({key}) % {parts}) AS {_PART_OF[kind]}" for kind, key in _KEYS.items()]
     with history.reading():
         history.database.view("history").project(", ".join(("*", *numbers))).write_parquet(str(whole))

@@ -6,8 +6,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.train import Learn, TrainingConfig, boost
+from models.train import TrainingConfig
 from models.zoo.builder import Settings
+from models.zoo.cluster import learner
 from vedette.errors import InputError
 
 Floats = NDArray[np.float64]
@@ -25,8 +26,7 @@ class Champion:
             self._config = msgspec.convert(known, TrainingConfig)
         except msgspec.ValidationError as error:
             raise InputError(f"vedette: {error}", remedy="see models.train.TrainingConfig") from error
-
-        self._learn = _learner(settings.scheduler)
+        self._learn = learner(settings.scheduler)
 
     def fit(self, matrix: Floats, fraud: NDArray[np.bool_]) -> Self:
         """Learn from these rows."""
@@ -38,11 +38,3 @@ class Champion:
         """Log-odds, float64 [n]."""
         result: Floats = self._booster.predict(matrix, raw_score=True, num_threads=self._config.threads)
         return result
-
-
-def _learner(scheduler: str) -> Learn:
-    if not scheduler:
-        return boost
-    from models.zoo.cluster import learner  # noqa: PLC0415 - dask is an extra
-
-    return learner(scheduler)

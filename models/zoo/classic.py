@@ -1,7 +1,7 @@
 """Models that see one payment at a time and learn from labels."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from lightgbm import LGBMClassifier
@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
 from models.zoo.builder import SUREST, Settings
+from models.zoo.cluster import Distributed
 from models.zoo.loss import focal
 
 Floats = NDArray[np.float64]
@@ -49,7 +50,9 @@ def xgboost(settings: Settings) -> Any:
 
     objective = {"objective": focal, "base_score": 0.5} if settings.focal else {}
     parameters = {"random_state": settings.seed, "n_jobs": settings.threads, **settings.parameters, **objective}
-    return _distributed("xgboost", parameters, settings) if settings.scheduler else XGBClassifier(**parameters)
+    if settings.scheduler:
+        return Distributed("xgboost", parameters, settings.scheduler)
+    return XGBClassifier(**parameters)
 
 
 def lightgbm(settings: Settings) -> Any:
@@ -63,13 +66,9 @@ def lightgbm(settings: Settings) -> Any:
         **({"objective": focal} if settings.focal else {}),
         **settings.parameters,
     }
-    return _distributed("lightgbm", parameters, settings) if settings.scheduler else LGBMClassifier(**parameters)
-
-
-def _distributed(library: Literal["lightgbm", "xgboost"], parameters: dict[str, Any], settings: Settings) -> Any:
-    from models.zoo.cluster import Distributed  # noqa: PLC0415 - dask is an extra
-
-    return Distributed(library, parameters, settings.scheduler)
+    if settings.scheduler:
+        return Distributed("lightgbm", parameters, settings.scheduler)
+    return LGBMClassifier(**parameters)
 
 
 BUILDERS: dict[str, Callable[[Settings], Any]] = {

@@ -1,45 +1,29 @@
 """Boosted trees trained on a Dask cluster, for training sets larger than one machine."""
 
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from features.cluster import connected, workers_of
 from models.guards import boosting
-from models.train import Learn, TrainingConfig
-from vedette.errors import UnavailableError
+from models.train import Learn, TrainingConfig, boost
 
 Floats = NDArray[np.float64]
 Library = Literal["lightgbm", "xgboost"]
 
 _TARGET, _WEIGHT = "__fraud__", "__weight__"
-_WORKERS = 2
-"""Of a cluster on this machine."""
-
-
-@contextmanager
-def scheduler_at(address: str) -> Iterator[str]:
-    """The address of a cluster's scheduler: the one given, or else that of two workers started on this machine.
-
-    Raises:
-        UnavailableError: Dask is not installed.
-    """
-    if address:
-        yield address
-        return
-    _check_installed()
-    from distributed import LocalCluster  # noqa: PLC0415 - dask is an extra
-
-    with LocalCluster(n_workers=_WORKERS, threads_per_worker=1, dashboard_address=None) as local:
-        yield local.scheduler_address
 
 
 def learner(scheduler: str) -> Learn:
-    """What `models.train.boost` does, on a cluster. Its booster is as good, but has other bytes."""
+    """What `models.train.boost` does, on the cluster of this scheduler; that itself if none is named.
+
+    A cluster's booster is as good, but has other bytes.
+    """
+    if not scheduler:
+        return boost
 
     def learn(matrix: Floats, fraud: NDArray[np.bool_], config: TrainingConfig, names: tuple[str, ...] = ()) -> Any:
         parameters = {**config.parameters(), "n_estimators": config.trees}
@@ -100,19 +84,15 @@ def train(
     Raises:
         UnavailableError: Dask is not installed, no scheduler answers there, or it has no workers.
     """
-    _check_installed()
-    from dask import dataframe  # noqa: PLC0415 - dask is an extra
-
     columns = list(names) or [f"column_{number}" for number in range(matrix.shape[1])]
     table = pd.DataFrame(matrix, columns=columns)
     table[_TARGET] = fraud.astype(np.float64)
     if weight is not None:
         table[_WEIGHT] = weight
-    with _client(scheduler) as client:
-        workers = len(client.scheduler_info(n_workers=-1)["workers"])
-        if not workers:
-            raise UnavailableError(f"the cluster at {scheduler} has no workers", remedy="start some: `dask worker`")
-        dealt = dataframe.from_pandas(table, npartitions=workers, sort=False)
+    with connected(scheduler) as client:
+        from dask import dataframe  # noqa: PLC0415 - dask is an extra
+
+        dealt = dataframe.from_pandas(table, npartitions=workers_of(client), sort=False)
         model = _classifier(library, parameters, client)
         with warnings.catch_warnings():
             # It says that every worker chooses its own number of threads, whether one was named or not.
@@ -131,22 +111,3 @@ def _classifier(library: Library, parameters: dict[str, Any], client: Any) -> An
     model = DaskXGBClassifier(**parameters)
     model.client = client
     return model
-
-
-def _client(scheduler: str) -> Any:
-    from distributed import Client  # noqa: PLC0415
-
-    try:
-        return Client(scheduler, timeout="5s")
-    except (OSError, ValueError) as error:
-        raise UnavailableError(
-            f"no Dask scheduler answers at {scheduler}", remedy="start one with `dask scheduler`"
-        ) from error
-
-
-def _check_installed() -> None:
-    try:
-        import dask  # noqa: F401, PLC0415
-        import distributed  # noqa: F401, PLC0415
-    except ImportError as error:
-        raise UnavailableError("Dask is not installed", remedy="pip install 'vedette[dask]'") from error

@@ -94,3 +94,11 @@ def test_something_must_be_wanted(file: Path, tmp_path: Path) -> None:
     done = vedette(Settings(), tmp_path, str(file))
     assert done.returncode == 2
     assert done.stderr.startswith("vedette: backfill has nothing to do")
+
+
+def test_a_scheduler_needs_dask(file: Path, tmp_path: Path) -> None:
+    """A cluster that is named is not silently left out: without the engine that uses it the command is refused."""
+    done = vedette(Settings(), tmp_path, str(file), "--output", "frame.parquet", "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr.startswith("vedette: --scheduler goes with --engine dask")
+    assert not (tmp_path / "frame.parquet").exists()

@@ -6,14 +6,16 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client
 
 from features import Backfill, backfill
+from features.cluster import connected, scheduler_at
 from features.history import opened
 from features.spread import spread
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from streams.policy import load_policy
+from vedette.errors import UnavailableError
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,10 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Client]:
     """Two workers, each a process of its own."""
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as processes,
-        Client(processes) as client,
-    ):
+    with scheduler_at("", workers=2) as address, connected(address) as client:
         yield client
 
 
@@ -39,16 +38,27 @@ def test_two_workers_give_the_same_bits(cluster: Client, tmp_path: Path) -> None
     with opened(payments.to_batches(max_chunksize=1000), tmp_path) as history:
         plain = pa.Table.from_batches(backfill(history.in_order(), expected)).to_pandas()
     (tmp_path / "spread").mkdir()
-    state, done = Backfill(limits), 0
-
-    def count(parts: int) -> None:
-        nonlocal done
-        done = parts
-
+    state = Backfill(limits)
+    done: list[int] = []
     with opened(payments.to_batches(max_chunksize=1000), tmp_path) as history:
-        found = pa.Table.from_batches(spread(history, cluster, tmp_path / "spread", state, on_part=count)).to_pandas()
+        found = pa.Table.from_batches(
+            spread(history, cluster, tmp_path / "spread", state, on_part=done.append)
+        ).to_pandas()
     assert found.equals(plain)
     assert np.isnan(found["merchant_count_1d"]).sum() == sum(name is None for name in nowhere.to_pylist())
     assert found["day_to_limit"].notna().any()
     assert (state.accounts, state.entities) == (expected.accounts, expected.entities)
-    assert done >= 2
+    assert done == list(range(1, 17))  # two parts a worker, of accounts, merchants, devices and addresses
+
+
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_that_cannot_work_is_named() -> None:
+    """Where nothing listens, or a second cluster beside the first has no workers, the message says what to start."""
+    with pytest.raises(UnavailableError, match=r"tcp://127\.0\.0\.1:9.*dask scheduler"), connected("tcp://127.0.0.1:9"):
+        pass
+    with (
+        scheduler_at("", workers=0) as address,
+        pytest.raises(UnavailableError, match=f"{address} has no workers.*dask worker"),
+        connected(address),
+    ):
+        pass

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from features.cluster import scheduler_at
 from models import zoo
 from models.frame import Frame
 from models.zoo import Entry, cluster
-from vedette.errors import UnavailableError
 
 TEACH, JUDGE = np.arange(8_000), np.arange(8_000, 12_000)
 
@@ -15,7 +15,7 @@ TEACH, JUDGE = np.arange(8_000), np.arange(8_000, 12_000)
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
     """A cluster of two workers in processes of their own."""
-    with cluster.scheduler_at("") as address:
+    with scheduler_at("") as address:
         yield address
 
 
@@ -47,9 +47,3 @@ def test_a_booster_comes_back_with_its_names(history: Frame, scheduler: str) -> 
     )  # fmt: skip
     assert booster.feature_name() == list(history.names)
     assert booster.num_trees() == 5
-
-
-def test_a_scheduler_that_does_not_answer_is_named() -> None:
-    """Nothing listens there."""
-    with pytest.raises(UnavailableError, match=r"tcp://127\.0\.0\.1:9"):
-        cluster.train("xgboost", np.zeros((2, 1)), np.zeros(2, np.bool_), {}, scheduler="tcp://127.0.0.1:9")

@@ -1,0 +1,58 @@
+"""A Dask cluster (extra `dask`): one that is named, or workers started on this machine for the time being."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from vedette.errors import UnavailableError
+
+_ANSWERS_WITHIN = "5s"
+
+
+@contextmanager
+def scheduler_at(address: str, workers: int = 2) -> Iterator[str]:
+    """The address of a cluster's scheduler: the one given, or else that of workers started on this machine.
+
+    Raises:
+        UnavailableError: Dask is not installed.
+    """
+    library = _distributed()
+    if address:
+        yield address
+        return
+    # Without an address its pages would claim port 8787, which another cluster on this machine may have.
+    with library.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0") as local:
+        yield local.scheduler_address
+
+
+@contextmanager
+def connected(scheduler: str) -> Iterator[Any]:
+    """A distributed.Client of the cluster whose scheduler is at this address.
+
+    Raises:
+        UnavailableError: Dask is not installed, no scheduler answers there, or it has no workers.
+    """
+    library = _distributed()
+    try:
+        client = library.Client(scheduler, timeout=_ANSWERS_WITHIN)
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"no Dask scheduler answers at {scheduler}", remedy="start one with `dask scheduler`"
+        ) from error
+    with client:
+        if not workers_of(client):
+            raise UnavailableError(f"the cluster at {scheduler} has no workers", remedy="start some: `dask worker`")
+        yield client
+
+
+def workers_of(client: Any) -> int:
+    """How many workers a cluster has."""
+    return len(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _distributed() -> Any:
+    try:
+        import distributed  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise UnavailableError("Dask is not installed", remedy="pip install 'vedette[dask]'") from error
+    return distributed
