@@ -8,11 +8,9 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from features.catalogue import NAMES
 from models import calibration, zoo
-from models.calibration import Calibration
 from models.compare import figures
 from models.compare.figures import Outcome
 from models.compare.source import Case, digest
@@ -38,74 +36,18 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     score: list[float]
 
 
-def judge(
-    entry: Entry,
-    case: Case,
-    *,
-    contact_cost: int,
-    clock: Callable[[], float],
-    seed: int = 0,
-    threads: int = 1,
-    scheduler: str = "",
-) -> Verdict:
-    """Train and measure.
+class Judge:
+    """Trains and measures; what was judged before is kept under a name made of everything it depends on.
 
-    As in models.train: the earlier rows teach a first model, whose margins on the later ones make the calibration and
-    the threshold; then the same entry learns from all rows and keeps both. The test is used once, at the end.
+    A comparison that was interrupted goes on where it stopped, and one that ran before is only read.
 
     Args:
-        entry: What to train.
-        case: On which rows.
+        cache: Where verdicts are kept.
         contact_cost: Minor units that a false alarm costs.
         clock: Seconds, for the times.
         seed: Of everything random.
         threads: At most this many at once.
         scheduler: Of a Dask cluster, see models.zoo.fit.
-
-    Raises:
-        InputError: Too few frauds, the split leaks, or the entry cannot be trained.
-    """
-    frame, rows = case.frame, case.history(entry.history)
-    if not len(rows):
-        raise InputError(f"case {case.name} has no training rows", remedy="give a longer history")
-    split = leakage.Split(rows, case.test, known_at=int(frame.event_time[case.test[0]]), delay=case.delay)
-    leakage.check(frame, split, known_names=NAMES)
-    cut = int(np.searchsorted(frame.event_time[rows], frame.event_time[rows[int(len(rows) * (1 - VALIDATION))]]))
-    earlier, later = rows[:cut], rows[cut:]
-    for part in (earlier, later):
-        if frame.fraud[part].sum() < LEAST_FRAUDS:
-            raise InputError(
-                f"case {case.name}: {int(frame.fraud[part].sum())} frauds in {len(part)} rows are too few",
-                remedy=f"give a longer history; both parts need {LEAST_FRAUDS}",
-            )
-    learn = partial(zoo.fit, entry, frame, seed=seed, threads=threads, scheduler=scheduler)
-    margin = learn(earlier).score(frame, later)
-    calibrated = calibration.fit(margin, frame.fraud[later])
-    threshold = _threshold(calibrated, margin, case, later, contact_cost)
-    begun = clock()
-    fitted = learn(rows)
-    fit_s = clock() - begun
-    begun = clock()
-    score = calibrated.apply(fitted.score(frame, case.test))
-    predict_s = clock() - begun
-    measured, replicates = figures.measure(
-        frame.take(case.test),
-        score,
-        threshold=threshold,
-        contact_cost=contact_cost,
-        cards=case.cards,
-        fit_s=fit_s,
-        predict_s=predict_s,
-        training_rows=len(rows),
-    )
-    outcome = Outcome(case=case.name, figures=measured, replicates=replicates, importance=fitted.importance(frame))
-    return Verdict(outcome=outcome, score=score.tolist())
-
-
-class Judge:
-    """`judge`, with what was judged before kept under a name made of everything it depends on.
-
-    A comparison that was interrupted goes on where it stopped, and one that ran before is only read.
     """
 
     def __init__(
@@ -119,13 +61,17 @@ class Judge:
         scheduler: str = "",
     ) -> None:
         self._cache = cache
+        self._contact_cost = contact_cost
+        self._clock = clock
+        self._fit = partial(zoo.fit, seed=seed, threads=threads, scheduler=scheduler)
         self._asked = (RECIPE, contact_cost, seed, *(["dask"] if scheduler else []))
-        self._judge = partial(
-            judge, contact_cost=contact_cost, clock=clock, seed=seed, threads=threads, scheduler=scheduler
-        )
 
     def __call__(self, entry: Entry, case: Case) -> Verdict:
-        """The verdict on an entry, from the cache if it is there."""
+        """The verdict on an entry, from the cache if it is there.
+
+        Raises:
+            InputError: Too few frauds, the split leaks, or the entry cannot be trained.
+        """
         dependencies = (entry, case.digest, libraries(), *self._asked)
         path = self._cache / f"{digest(msgspec.json.encode(dependencies))[:32]}.msgpack"
         if path.exists():
@@ -140,13 +86,48 @@ class Judge:
         part.replace(path)
         return verdict
 
+    def _judge(self, entry: Entry, case: Case) -> Verdict:
+        """Train and measure.
 
-def _threshold(
-    calibrated: Calibration, margin: NDArray[np.float64], case: Case, later: NDArray[np.int64], contact_cost: int
-) -> float:
-    return threshold_at_lowest_cost(
-        calibrated.apply(margin), case.frame.fraud[later], case.frame.amount[later], contact_cost
-    )
+        As in models.train: the earlier rows teach a first model, whose margins on the later ones make the calibration
+        and the threshold; then the same entry learns from all rows and keeps both. The test is used once, at the end.
+        """
+        frame, rows = case.frame, case.history(entry.history)
+        if not len(rows):
+            raise InputError(f"case {case.name} has no training rows", remedy="give a longer history")
+        split = leakage.Split(rows, case.test, known_at=int(frame.event_time[case.test[0]]), delay=case.delay)
+        leakage.check(frame, split, known_names=NAMES)
+        cut = int(np.searchsorted(frame.event_time[rows], frame.event_time[rows[int(len(rows) * (1 - VALIDATION))]]))
+        earlier, later = rows[:cut], rows[cut:]
+        for part in (earlier, later):
+            if frame.fraud[part].sum() < LEAST_FRAUDS:
+                raise InputError(
+                    f"case {case.name}: {int(frame.fraud[part].sum())} frauds in {len(part)} rows are too few",
+                    remedy=f"give a longer history; both parts need {LEAST_FRAUDS}",
+                )
+        margin = self._fit(entry, frame, earlier).score(frame, later)
+        calibrated = calibration.fit(margin, frame.fraud[later])
+        threshold = threshold_at_lowest_cost(
+            calibrated.apply(margin), frame.fraud[later], frame.amount[later], self._contact_cost
+        )
+        begun = self._clock()
+        fitted = self._fit(entry, frame, rows)
+        fit_s = self._clock() - begun
+        begun = self._clock()
+        score = calibrated.apply(fitted.score(frame, case.test))
+        predict_s = self._clock() - begun
+        measured, replicates = figures.measure(
+            frame.take(case.test),
+            score,
+            threshold=threshold,
+            contact_cost=self._contact_cost,
+            cards=case.cards,
+            fit_s=fit_s,
+            predict_s=predict_s,
+            training_rows=len(rows),
+        )
+        outcome = Outcome(case=case.name, figures=measured, replicates=replicates, importance=fitted.importance(frame))
+        return Verdict(outcome=outcome, score=score.tolist())
 
 
 def libraries() -> dict[str, str]:
