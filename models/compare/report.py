@@ -37,11 +37,7 @@ def write(path: Path, spec: Spec, cases: list[Case], judged: Judged) -> None:
         ("Mean score of honest payments by day", _lines(curves, _drift, "day", "probability")),
         ("Importance, share of each model's total", _importance(judged)),
         ("Confusion at the chosen threshold", _confusion(curves)),
-        *(
-            [("Share of each scenario's frauds found there", _scenarios(judged, cases))]
-            if caught(judged[0][1], cases)
-            else []
-        ),
+        *([("Share of each scenario's frauds found there", _scenarios(curves))] if curves[0].caught else []),
     ]
     parts = [f"<!doctype html><meta charset=utf-8><title>Comparison</title><style>{_STYLE}</style>"]
     parts += [f"<h1>Comparison</h1><p>{html.escape(spec.about)} {len(cases)} tests.</p>"]
@@ -60,6 +56,7 @@ class _Pooled:
         self.title = f"{entry.title} ({entry.features}, {history})"
         self.scores = [np.array(verdict.score) for verdict in verdicts]
         self.tests = [case.frame.take(case.test) for case in cases]
+        self.caught = caught(verdicts, cases)
         self.thresholds = [verdict.outcome.figures.threshold for verdict in verdicts]
         self.score: Floats = np.concatenate(self.scores)
         self.fraud: NDArray[np.bool_] = np.concatenate([test.fraud for test in self.tests])
@@ -151,11 +148,10 @@ def _importance(judged: Judged) -> go.Figure:
     return figure
 
 
-def _scenarios(judged: Judged, cases: list[Case]) -> go.Figure:
+def _scenarios(curves: list[_Pooled]) -> go.Figure:
     figure = go.Figure()
-    for entry, verdicts in judged:
-        shares = caught(verdicts, cases)
-        figure.add_bar(x=list(shares), y=list(shares.values()), name=f"{entry.title} ({entry.features})")
+    for curve in curves:
+        figure.add_bar(x=list(curve.caught), y=list(curve.caught.values()), name=curve.title)
     figure.update_layout(yaxis_title="share found", height=420, template="plotly_white", showlegend=True)
     return figure
 
