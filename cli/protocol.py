@@ -46,10 +46,7 @@ def _stream(known: "Spec", transactions: list[Path], train_start: str, cache: Pa
     folder = cache / "features" / data[:16]
     frame = source.kept(folder)
     if frame is None:
-        source.keep(folder, backfill(_batches(files, known.mapping)), NAMES)
-        frame = source.kept(folder)
-    if frame is None:
-        raise typer.Exit(1)
+        frame = source.keep(folder, backfill(_batches(files, known.mapping)), NAMES)
     lengths = known.folds
     protocol = Protocol(
         training=lengths.training, delay=lengths.delay, test=lengths.test, folds=lengths.number, history=0

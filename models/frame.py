@@ -28,7 +28,7 @@ class Frame:
         amount: int64 [n], minor units.
         fraud: bool [n], the truth.
         labelled_at: int64 [n], milliseconds UTC, when the truth became known.
-        groups: Those of GROUPS that are known, text [n].
+        groups: Those of GROUPS that are known, text [n]; a comparison has the scenario of each fraud there instead.
     """
 
     names: tuple[str, ...]
@@ -65,6 +65,11 @@ def together(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
     return rows
 
 
+def with_extra(features: tuple[str, ...], columns: Iterable[str]) -> tuple[str, ...]:
+    """What a matrix has: features, and after them the `extra.*` among some columns, sorted by name."""
+    return features + tuple(sorted(name for name in columns if name.startswith(EXTRA)))
+
+
 def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Frame:
     """Gather the batches of the offline backfill into one frame.
 
@@ -83,8 +88,8 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
     kept: list[pa.RecordBatch] = []
     rows = 0
     for whole in batches:
-        if not names:
-            names = features + tuple(sorted(name for name in whole.schema.names if name.startswith(EXTRA)))
+        if not kept:
+            names = with_extra(features, whole.schema.names)
             matrix = np.empty((0, len(names)))
         rows += len(whole)
         batch = whole.filter(whole.column("fraud").is_valid()) if whole.column("fraud").null_count else whole

@@ -11,13 +11,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from models.compare.spec import Columns
-from models.frame import Frame, collect
+from models.frame import Frame, collect, with_extra
 from models.protocol import Protocol, folds
 from vedette.clock import DAY
 from vedette.errors import InputError
 
 TABLES = ("account", "event_time", "amount", "fraud", "labelled_at")
-MATRIX, NAMES, SCENARIO = "matrix.f64", "names.txt", "scenario"
+MATRIX, NAMES = "matrix.f64", "names.txt"
+
+SCENARIO = "scenario"
+"""Column and group: how a fraud was done, empty for an honest payment."""
 
 
 @dataclass(frozen=True)
@@ -76,35 +79,40 @@ def file_digest(files: Iterable[Path]) -> str:
     return whole.hexdigest()
 
 
-def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> None:
-    """Write what the backfill gives, batch by batch, so that the matrix never stands in memory.
+def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Frame:
+    """Write what the backfill gives, batch by batch, so that the matrix never stands in memory, and map it from disk.
 
     Raises:
         InputError: As models.frame.collect.
     """
     folder.mkdir(parents=True, exist_ok=True)
     small: list[pa.RecordBatch] = []
+    scenarios: list[pa.Array] = []
     names: tuple[str, ...] = ()
     with (folder / f"{MATRIX}.part").open("wb") as stream:
         for batch in batches:
-            names = names or features + tuple(sorted(n for n in batch.schema.names if n.startswith("extra.")))
+            names = names or with_extra(features, batch.schema.names)
             labelled = batch.filter(batch.column("fraud").is_valid())
             matrix = np.column_stack([labelled.column(name).to_numpy(zero_copy_only=False) for name in names])
             matrix.astype(np.float64).tofile(stream)
-            small.append(labelled.select(["account_id", "event_time", "amount", "fraud", "labelled_at", SCENARIO]))
+            small.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at"]))
+            scenarios.append(labelled.column(SCENARIO).fill_null(""))
     frame = collect(small, ())
     for name in TABLES:
         np.save(folder / f"{name}.npy", getattr(frame, name))
-    scenario = pa.chunked_array([batch.column(SCENARIO) for batch in small]).fill_null("")
-    np.save(folder / f"{SCENARIO}.npy", scenario.to_numpy().astype(np.str_))
+    np.save(folder / f"{SCENARIO}.npy", pa.chunked_array(scenarios).to_numpy().astype(np.str_))
     (folder / f"{MATRIX}.part").replace(folder / MATRIX)
     (folder / NAMES).write_text("\n".join(names), encoding="utf-8")
+    return _mapped(folder)
 
 
 def kept(folder: Path) -> Frame | None:
-    """What `keep` has written, its matrix mapped from disk; None if it has not."""
-    if not all((folder / name).exists() for name in (NAMES, f"{SCENARIO}.npy")):
-        return None
+    """What `keep` has written; None if it has not."""
+    written = all((folder / name).exists() for name in (NAMES, f"{SCENARIO}.npy"))
+    return _mapped(folder) if written else None
+
+
+def _mapped(folder: Path) -> Frame:
     names = tuple((folder / NAMES).read_text(encoding="utf-8").split("\n"))
     columns = {name: np.load(folder / f"{name}.npy") for name in TABLES}
     shape = (len(columns["event_time"]), len(names))

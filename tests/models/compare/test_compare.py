@@ -141,6 +141,15 @@ def test_a_wrong_call_is_said_in_a_sentence(arguments: tuple[str, ...], message:
         command(*arguments)
 
 
+def test_transactions_without_labels_are_counted_in_the_refusal(tmp_path: Path) -> None:
+    """Where nothing can be compared the message says how many transactions there were."""
+    columns = {"account_id": ["a"], "event_time": [START], "amount": [1], "scenario": pa.nulls(1, pa.string())}
+    unknown = {"fraud": pa.nulls(1, pa.bool_()), "labelled_at": pa.nulls(1, pa.int64())}
+    batch = pa.RecordBatch.from_pydict(columns | unknown)
+    with pytest.raises(InputError, match="none of 2 transactions has a label"):
+        source.keep(tmp_path, [batch, batch], ("amount",))
+
+
 def case_of(history: Frame) -> source.Case:
     """The history's one fold."""
     return source.stream_cases(history, Protocol(folds=1), (), "data")[0]
@@ -175,9 +184,9 @@ def test_a_verdict_is_read_again_only_for_the_same_question(history: Frame, tmp_
     assert judge(SMALL, case) == first
 
 
-def test_the_bootstrap_covers_the_figure(history: Frame) -> None:
+def test_the_bootstrap_covers_the_figure(history: Frame, tmp_path: Path) -> None:
     """AUC and AP lie within the range of their replicates, and replicates differ."""
-    outcome = run.judge(SMALL, case_of(history), contact_cost=500, clock=clock).outcome
+    outcome = run.Judge(tmp_path, contact_cost=500, clock=clock)(SMALL, case_of(history)).outcome
     low, high = figures.intervals([outcome])["ap"]
     assert low < outcome.figures.ap < high
     low, high = figures.intervals([outcome])["auc"]
