@@ -70,7 +70,11 @@ class Metrics:
             "vedette_lag", "Messages behind the end of a partition", ["topic", "partition"], registry=registry
         )
         self.partitions = Gauge("vedette_partitions", "Partitions owned", registry=registry)
-        self.degraded = Gauge("vedette_degraded", "1 while waiting for a part that is away", registry=registry)
+        self.degraded = Gauge(
+            "vedette_degraded",
+            "1 while waiting for a part that is away, or deciding without history",
+            registry=registry,
+        )
         self.degraded_decisions = Counter(
             "vedette_degraded_decisions", "Decisions without history, to be followed by others", registry=registry
         )
@@ -130,9 +134,14 @@ class Metrics:
         self.refusal = why
 
     def without_history(self) -> None:
-        """Say that payments are decided without history until partitions are owned anew."""
+        """Say that payments are decided without history from now on."""
         self.deciding_without_history = True
         self.waiting("Redis")
+
+    def with_history(self) -> None:
+        """Say that payments are decided with history again."""
+        self.deciding_without_history = False
+        self.waiting(None)
 
     def waiting(self, what: str | None) -> None:
         """Say what the worker waits for, or that it goes on."""
@@ -144,9 +153,6 @@ class Metrics:
         self.partitions.set(len(partitions))
         self.lag.clear()
         self.assigned = bool(partitions)
-        if partitions:
-            self.deciding_without_history = False
-            self.waiting(None)
 
     def render(self) -> bytes:
         """All metrics in Prometheus' text format."""

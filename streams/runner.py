@@ -146,6 +146,7 @@ class Runner:
             self.generation += 1
             owned = self._retry("claim partitions", lambda: self._pipeline.assign(numbers))
             self._degraded.clear()
+            self._metrics.with_history()
             self.may_resume = False
             return owned
 

@@ -164,13 +164,18 @@ def test_redis_that_is_away_is_waited_for(own_stack: LocalStack, on_own: Setting
     asyncio.run(run())
 
 
+@pytest.fixture
+def hasty(judge: Judge) -> Judge:
+    """One whose policy does not let payments wait for Redis."""
+    form = msgspec.structs.replace(judge.policy.form, degraded=Degraded(after_s=0.2))
+    return dataclasses.replace(judge, policy=dataclasses.replace(judge.policy, form=form))
+
+
 def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
-    own_stack: LocalStack, on_own: Settings, deployment: NewDeployment, pipeline: MakePipeline, judge: Judge,
+    own_stack: LocalStack, on_own: Settings, deployment: NewDeployment, pipeline: MakePipeline, hasty: Judge,
     topics: Callable[[Settings], Topics],
 ) -> None:  # fmt: skip
     """They are decided without history, and again once Redis is back, with what a worker gives that never missed it."""
-    form = msgspec.structs.replace(judge.policy.form, degraded=Degraded(after_s=0.2))
-    hasty = dataclasses.replace(judge, policy=dataclasses.replace(judge.policy, form=form))
     calm = deployment("b")
     made, other = (
         Runner(pipeline(settings, hasty), Metrics(), SystemClock(), stuck_after_s=60) for settings in (on_own, calm)
@@ -205,6 +210,25 @@ def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
     undisturbed = topics(calm).messages(Name.DECISIONS)
     assert list(stands.values()) == [msgspec.json.decode(message.value(), type=Decision) for message in undisturbed]
     assert state(on_own) == state(calm)
+
+
+def test_worker_left_without_partitions_decides_on_nothing(
+    own_stack: LocalStack, on_own: Settings, pipeline: MakePipeline, hasty: Judge
+) -> None:
+    """When Redis is back and others have all partitions, it no longer says that it decides without history."""
+    made = Runner(pipeline(on_own, hasty), Metrics(), SystemClock(), stuck_after_s=60)
+
+    async def run() -> None:
+        await own(made)
+        own_stack.redis.kill()
+        await made.submit(batch(0, 10, made.generation))
+        assert made._metrics.deciding_without_history
+        own_stack.redis.start()
+        await made.assign(set())
+        assert not made._metrics.deciding_without_history
+        assert made._metrics.waiting_for is None
+
+    asyncio.run(run())
 
 
 def test_stopping_ends_the_wait_for_parts_that_are_away(
