@@ -7,13 +7,14 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import confluent_kafka
 import msgspec
+import psutil
 
 import models
 import streams
@@ -40,6 +41,7 @@ class Rig:
 
     settings: Settings
     directory: Path
+    stack: LocalStack
 
     @property
     def environment(self) -> dict[str, str]:
@@ -58,13 +60,13 @@ class Rig:
             self.settings, topics=msgspec.structs.replace(self.settings.topics, prefix=prefix)
         )
         apply(settings)
-        return Rig(settings, self.directory)
+        return replace(self, settings=settings)
 
     def apart(self) -> "Rig":
         """The same, for one more worker, whose metrics are elsewhere."""
         (port,) = free_ports(1, avoid={self.settings.worker.metrics_port})
         worker = msgspec.structs.replace(self.settings.worker, metrics_port=port)
-        return Rig(msgspec.structs.replace(self.settings, worker=worker), self.directory)
+        return replace(self, settings=msgspec.structs.replace(self.settings, worker=worker))
 
     def load(self, transactions: int, accounts: int, seed: int = 0) -> int:
         """Publish simulated transactions of this many accounts; how many those are, at least `transactions`."""
@@ -120,6 +122,16 @@ class Rig:
             return self.metrics()["vedette_partitions"] > 0
         return False
 
+    def cpu_s(self, workers: "Sequence[subprocess.Popen[bytes]]") -> dict[str, float]:
+        """Processor seconds so far: of these workers together, of the broker, and of Redis."""
+        parts = {
+            "worker": [worker.pid for worker in workers],
+            "broker": [self.stack.broker.pid],
+            "redis": [self.stack.redis.pid],
+        }
+        times = {part: [psutil.Process(pid).cpu_times() for pid in pids] for part, pids in parts.items()}
+        return {part: sum(each.user + each.system for each in of) for part, of in times.items()}
+
     def metrics(self) -> dict[str, float]:
         """The worker's metrics by name, labels included."""
         url = f"http://{self.settings.worker.metrics_host}:{self.settings.worker.metrics_port}/metrics"
@@ -142,7 +154,7 @@ def rig(directory: Path, *, broker: str, redis: str, partitions: int = 4, instan
             worker=WorkerSettings(model=str(MODEL), policy=str(POLICY), metrics_port=port, instance=instance),
         )
         apply(settings)
-        yield Rig(settings, directory)
+        yield Rig(settings, directory, stack)
 
 
 def wait_until(

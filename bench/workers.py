@@ -1,13 +1,10 @@
 """What a second worker is worth: processor time per transaction of one worker, and of two that share the partitions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from subprocess import Popen
 from time import perf_counter
-
-import psutil
 
 from bench.rig import rig, wait_until
 from features import RedisStore
@@ -66,8 +63,8 @@ def measure(
         two_per_s=round(two.per_s, 1),
         one_cpu_us=one.cpu_us["worker"],
         two_cpu_us=two.cpu_us["worker"],
-        broker_cpu_us=two.cpu_us["java"],
-        redis_cpu_us=two.cpu_us["redis-server"],
+        broker_cpu_us=two.cpu_us["broker"],
+        redis_cpu_us=two.cpu_us["redis"],
         ratio=round(2 * one.cpu_us["worker"] / two.cpu_us["worker"], 2),
         lost=max(two.sent - two.decided, 0),
         doubled=max(two.decided - two.sent, 0),
@@ -88,22 +85,11 @@ def _run(
             return bench.applied(store) == warm and all(each.owns() for each in rigs)
 
         wait_until(shared, _START_S, "the first batches of every worker", processes[0], every_s=0.5)
-        before = _cpu_s(processes)
+        before = bench.cpu_s(processes)
         say(f"publishing {transactions:,} transactions of {accounts:,} accounts")
         started = perf_counter()
         sent = warm + bench.load(transactions, accounts, seed=1)
         ended = wait_until(lambda: bench.applied(store) >= sent, _LONGEST_S, "the last batch", processes[0])
-        after = _cpu_s(processes)
+        after = bench.cpu_s(processes)
         cpu_us = {name: round((after[name] - before[name]) / transactions * 1e6, 2) for name in after}
         return _Run(transactions / (ended - started), cpu_us, bench.messages(Name.DECISIONS), sent)
-
-
-def _cpu_s(workers: Sequence[Popen[bytes]]) -> dict[str, float]:
-    """Processor seconds so far of the workers, and of what else the stack runs, by the name of its program."""
-    of = {process.pid: "worker" for process in workers}
-    used: dict[str, float] = {}
-    for process in psutil.Process().children(recursive=True):
-        times = process.cpu_times()
-        name = of.get(process.pid, process.name())
-        used[name] = used.get(name, 0.0) + times.user + times.system
-    return used
