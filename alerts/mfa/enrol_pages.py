@@ -13,7 +13,7 @@ from alerts.mfa.enrolment import PENDING_MS, Enrolment, Proof
 from alerts.mfa.limits import Limiter
 from alerts.mfa.pages import FACTORS, throttle
 from alerts.mfa.sessions import Session, Sessions, Visit
-from alerts.mfa.view import page
+from alerts.mfa.view import page, refusal
 from vedette.errors import InputError
 
 PROOFS: tuple[Proof, ...] = get_args(Proof)
@@ -55,7 +55,7 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
 
     def show(request: Request, visit: Visit | None, status: int = 200, **values: Any) -> HTMLResponse:
         if visit is None:
-            return page(request, "gone.html", 404, what="gone")
+            return refusal(request, 404)
         account = enrolment.account(visit.session.subject)
         asked: dict[str, Any] = {
             "notice": "", "app": None, "phone": "", "recovery": [],
@@ -88,7 +88,7 @@ def enrol_pages_router(enrolment: Enrolment, links: EnrolmentLinks, sessions: Se
     def open_(request: Request, token: str) -> HTMLResponse | RedirectResponse:
         account_id = links.follow(token)
         if account_id is None:
-            return page(request, "gone.html", 404, what="gone")
+            return refusal(request, 404)
         response = RedirectResponse("/enrol", 303)
         sessions.start(response, Session(account_id, proven=not enrolment.account(account_id).factors))
         return response

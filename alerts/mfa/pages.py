@@ -13,7 +13,7 @@ from alerts.mfa.passkeys import request_options
 from alerts.mfa.ports import Dependency
 from alerts.mfa.records import Factor
 from alerts.mfa.sessions import Session, Sessions, Visit
-from alerts.mfa.view import page
+from alerts.mfa.view import page, refusal
 from vedette.clock import MINUTE, Clock
 from vedette.money import format_amount
 
@@ -40,7 +40,7 @@ def pages_router(challenges: Challenges, sessions: Sessions, limiter: Limiter) -
     def show(request: Request, visit: Visit | None, status: int = 200, notice: str = "") -> HTMLResponse:
         state = challenges.get(visit.session.subject) if visit else None
         if visit is None or state is None:
-            return page(request, "gone.html", 404, what="gone")
+            return refusal(request, 404)
         return page(request, "challenge.html", status, notice=notice, csrf=visit.csrf, **_values(challenges, state))
 
     @router.get("/c/{token}")
@@ -52,7 +52,7 @@ def pages_router(challenges: Challenges, sessions: Sessions, limiter: Limiter) -
     def open_(request: Request, token: str) -> HTMLResponse | RedirectResponse:
         challenge_id = challenges.follow(token)
         if challenge_id is None:
-            return page(request, "gone.html", 404, what="gone")
+            return refusal(request, 404)
         response = RedirectResponse("/challenge", 303)
         sessions.start(response, Session(subject=challenge_id))
         return response
@@ -89,14 +89,14 @@ def pages_router(challenges: Challenges, sessions: Sessions, limiter: Limiter) -
 
 def _values(challenges: Challenges, state: State) -> dict[str, Any]:
     """What the page says about a challenge. One whose time is over is shown as expired before the clerk gets to it."""
-    record, about = state.record, state.record.binding
-    over = record.status == "issued" and challenges.clock.now_ms() >= record.expires_at
+    record, about, now = state.record, state.record.binding, challenges.clock.now_ms()
+    over = record.status == "issued" and now >= record.expires_at
     using = record.using
     return {
         "standing": "expired" if over else record.status,
         "amount": format_amount(about.amount, about.currency),
         "payee": about.payee,
-        "minutes": max(1, -(-(record.expires_at - challenges.clock.now_ms()) // MINUTE)),
+        "minutes": max(1, -(-(record.expires_at - now) // MINUTE)),
         "using": using,
         "others": [f for f in challenges.rules.order if state.account.enrolled(f) and f != using],
         "phone": state.account.phone[-2:],

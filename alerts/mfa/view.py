@@ -11,6 +11,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from alerts.mfa.words import choose, languages, say
 
 LANGUAGE_COOKIE = "language"
+REFUSALS = {403: "refused", 404: "gone", 429: "too_often", 503: "unavailable"}
+"""What people are told instead of a status; 404 is mostly a link that is no longer good."""
 
 _templates = Environment(
     loader=PackageLoader("alerts.mfa", "templates"),
@@ -45,3 +47,8 @@ def page(
     if request.query_params.get("lang") == language:
         response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, httponly=True, samesite="lax")
     return response
+
+
+def refusal(request: Request, status: int, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    """The page for whoever cannot go on, with one of the statuses of REFUSALS."""
+    return page(request, "refusal.html", status, headers, what=REFUSALS[status])

@@ -10,7 +10,7 @@ from fastapi.responses import RedirectResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 
-from alerts.mfa.view import page
+from alerts.mfa.view import REFUSALS, refusal
 from vedette import __version__
 from vedette.errors import UnavailableError
 
@@ -32,9 +32,6 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-_PAGES = {403: "refused", 404: "gone", 429: "too_often", 503: "unavailable"}
-"""What people are told instead of a status."""
-
 _PROGRAMS = ("v1", "oauth")
 """Where only programs come."""
 
@@ -89,8 +86,8 @@ async def _refused(request: Request, error: HTTPException) -> Response:
     """The answer to a request that cannot be met: people read a page, programs JSON."""
     room = request.url.path.split("/")[1]
     if room not in _PROGRAMS and "text/html" in request.headers.get("accept", ""):
-        if what := _PAGES.get(error.status_code):
-            return page(request, "gone.html", error.status_code, error.headers, what=what)
+        if error.status_code in REFUSALS:
+            return refusal(request, error.status_code, error.headers)
         if request.method == "GET" and error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             # Where a form was sent to, looked at again or in another language: back to the page it was on.
             return RedirectResponse(f"/{room}?{request.url.query}", 303)

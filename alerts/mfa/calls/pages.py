@@ -11,7 +11,7 @@ from alerts.mfa.calls.stream import Part, follow
 from alerts.mfa.limits import Limiter
 from alerts.mfa.pages import throttle
 from alerts.mfa.sessions import Session, Sessions, Visit
-from alerts.mfa.view import page, part
+from alerts.mfa.view import page, part, refusal
 
 _HERE = "/call"
 
@@ -43,7 +43,7 @@ def customer_router(checks: Checks, sessions: Sessions, limiter: Limiter) -> API
     def open_(request: Request, token: str) -> Response:
         account_id = checks.follow(token)
         if account_id is None:
-            return page(request, "gone.html", 404, what="gone")
+            return refusal(request, 404)
         response = RedirectResponse(_HERE, 303)
         sessions.start(response, Session(subject=account_id))
         return response
@@ -52,7 +52,7 @@ def customer_router(checks: Checks, sessions: Sessions, limiter: Limiter) -> API
     def show(request: Request, notice: str = "") -> HTMLResponse:
         visit = sessions.of(request)
         if visit is None:
-            return page(request, "gone.html", 404, what="gone")
+            return refusal(request, 404)
         state, html = live(request, visit)
         busy = notice == "busy"
         return page(request, "calls/customer.html", state=state, live=html, busy=busy)
