@@ -124,8 +124,8 @@ def wire(
             public_url=mfa.public_url, name=mfa.name, log=log,
         )  # fmt: skip
 
-        def send_code(phone: str, language: str, code: str, reference: str) -> bool:
-            return asyncio.run(messenger.send_code(phone, language, code, reference))
+        def send_code(account: Account, phone: str, code: str, reference: str) -> bool:
+            return asyncio.run(messenger.send_code(account, phone, code, reference))
 
         def send_link(account: Account, token: str, reference: str) -> bool:
             return asyncio.run(messenger.send_link(account, call_link(mfa.public_url, token), reference))

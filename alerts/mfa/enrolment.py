@@ -24,8 +24,8 @@ RECOVERY_CODES = 10
 PENDING_MS = 10 * MINUTE
 
 Proof = Literal["totp", "passkey", "recovery", "sms"]
-SendCode = Callable[[str, str, str, str], bool]
-"""Sends a code by SMS (number, language, code, a name for the message); whether it may have gone."""
+SendCode = Callable[[Account, str, str, str], bool]
+"""Sends an account's holder a code by SMS (number, code, a name for the message); whether it may have gone."""
 
 _CONFIRMATIONS = Limit("confirm", 5, PENDING_MS)
 _CONFLICTS = 100
@@ -201,7 +201,7 @@ class Enrolment:
         hashed = self.keys.hash(what, account.account_id, phone, code)
         self.store.remember("p", f"{what}:{account.account_id}", f"{phone} {hashed}", PENDING_MS)
         name = f"{what}/{account.account_id}/{self.clock.now_ms()}"
-        return self.send_code(phone, account.language, code, name)
+        return self.send_code(account, phone, code, name)
 
     def _confirmed(self, account_id: str, what: str, code: str) -> str | None:
         """The number that a right code was sent to; the code is used up."""

@@ -100,20 +100,19 @@ class Messenger:
         await asyncio.gather(*(self._tell(challenge_id) for challenge_id in due))
         return bool(due)
 
-    async def send_code(self, phone: str, language: str, code: str, reference: str) -> bool:
-        """Send a code to a number that is being enrolled; whether it may have gone."""
-        if not self._sms or self._refusal(phone, reference):
-            return False
-        text = gsm(say(language, "sms_verify", name=self._name, code=_grouped(code))) + f" {reference_of(reference)}"
-        sent = await self._sms.send(self._message(reference, text), _target(phone))
-        return not isinstance(sent, Permanent | Retry)
+    async def send_code(self, account: Account, phone: str, code: str, reference: str) -> bool:
+        """Send a code to a number that an account's holder is to have; whether it may have gone."""
+        return await self._send_once(account, phone, reference, "sms_verify", code=_grouped(code))
 
     async def send_link(self, account: Account, url: str, reference: str) -> bool:
         """Send the link to the page of call checks, never a code; whether it may have gone."""
-        if not self._sms or self._refusal(account.phone, account.account_id):
+        return await self._send_once(account, account.phone, reference, "sms_call", link=url)
+
+    async def _send_once(self, account: Account, phone: str, reference: str, words: str, **values: str) -> bool:
+        if not self._sms or self._refusal(phone, account.account_id):
             return False
-        text = gsm(say(account.language, "sms_call", name=self._name, link=url)) + f" {reference_of(reference)}"
-        sent = await self._sms.send(self._message(reference, text), _target(account.phone))
+        text = gsm(say(account.language, words, name=self._name, **values)) + f" {reference_of(reference)}"
+        sent = await self._sms.send(self._message(reference, text), _target(phone))
         return not isinstance(sent, Permanent | Retry)
 
     async def _tell(self, challenge_id: str) -> None:

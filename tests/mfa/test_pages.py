@@ -257,6 +257,17 @@ def test_a_phone_is_enrolled_by_the_code_sent_to_it(desk: Desk) -> None:
     assert desk.wired.enrolment.account("a-1").phone == PHONE
 
 
+def test_an_account_gets_its_share_of_codes_whatever_the_numbers(desk: Desk, dial: Dial) -> None:
+    """Who tries one number after the other is sent no more codes than an account may have in an hour."""
+    sent = []
+    for number in range(12):
+        dial.now += 1
+        sent.append(desk.wired.enrolment.begin_phone("a-1", f"+346000000{number:02}"))
+    assert sent == [True] * 10 + [False] * 2
+    assert len(desk.sms.messages) == 10
+    assert desk.wired.enrolment.begin_phone("a-2", PHONE)
+
+
 def test_the_institution_issues_asks_and_answers(desk: Desk, dial: Dial) -> None:
     """By API a challenge is issued once, seen, answered with what was shown, and no other payment takes its place."""
     enrol(desk.wired.challenges)
