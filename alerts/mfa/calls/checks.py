@@ -40,7 +40,7 @@ class Checks:
 
     Args:
         calls: Where they are.
-        links: Where links are remembered, and phones are known.
+        store: Where links are remembered, and phones are known.
         limiter: Counts the checks of an account.
         keys: The keyring.
         clock: Tells the time.
@@ -50,7 +50,7 @@ class Checks:
     """
 
     calls: CallStore
-    links: Store
+    store: Store
     limiter: Limiter
     keys: Keyring
     clock: Clock
@@ -137,13 +137,13 @@ class Checks:
     def new_link(self, account_id: str) -> str:
         """A token for a link to the customer's page, good once and for ten minutes."""
         token = new_token(self.entropy)
-        self.links.remember("call", self.keys.hash("call link", token), account_id, LINK_LIFETIME)
+        self.store.remember("call", self.keys.hash("call link", token), account_id, LINK_LIFETIME)
         self.audit.record("call.link_made", f"account:{account_id}", {})
         return token
 
     def invite(self, call: Call) -> bool:
         """Send the customer a link to their page by SMS; False if the check is over, or they cannot get one now."""
-        account = self.links.account(call.account_id)
+        account = self.store.account(call.account_id)
         if not call.open(self.clock.now_ms()) or not account.phone:
             return False
         token = self.new_link(account.account_id)
@@ -154,7 +154,7 @@ class Checks:
     def follow(self, token: str) -> str | None:
         """Use up a link: the account it is for, or None if it is none, or used, or too old."""
         for name in self.keys.fingerprints("call link", token):
-            if account_id := self.links.drop("call", name):
+            if account_id := self.store.drop("call", name):
                 self.audit.record("call.link_followed", f"account:{account_id}", {}, actor=CUSTOMER)
                 return account_id
         return None

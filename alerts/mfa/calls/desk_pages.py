@@ -108,8 +108,8 @@ def desk_router(checks: Checks, guard: Guard, sessions: Sessions, limiter: Limit
     @router.post("/desk/calls/{call_id}/invite", dependencies=throttled)
     def invite(request: Request, call_id: str, csrf: Field) -> RedirectResponse:
         visit = sessions.check(visit_of(request), csrf)
-        sent = checks.invite(mine(visit, call_id))
-        return RedirectResponse(f"/desk/calls/{call_id}?notice={_NOTICES[not sent]}", 303)
+        notice = "invited" if checks.invite(mine(visit, call_id)) else "not_invited"
+        return RedirectResponse(f"/desk/calls/{call_id}?notice={notice}", 303)
 
     @router.post("/desk/calls/{call_id}/end", dependencies=throttled)
     def end(request: Request, call_id: str, csrf: Field) -> RedirectResponse:

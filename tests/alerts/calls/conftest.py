@@ -92,7 +92,7 @@ def site(checks: Checks, dial: Dial, audit: Audit, tmp_path: Path) -> Iterator[S
     guard = Guard(credentials, Tokens(checks.keys, dial, os.urandom), audit, checks.limiter, dial)
 
     def sessions(kind: Kind) -> Sessions:
-        return Sessions(kind, checks.links, checks.keys, os.urandom, secure=False)
+        return Sessions(kind, checks.store, checks.keys, os.urandom, secure=False)
 
     with listening() as (listener, url):
         app = build_app(
