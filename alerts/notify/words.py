@@ -196,6 +196,7 @@ def _short(
     first = alerts[0]
     more = f" ({t['more'].format(count=count - 1)})" if count > 1 else ""
     said = f"Vedette {head}: {first['amount']} {first['action']}{more}, {t['account']} {account}, {first['time']}."
-    reason = f" {first['reasons'][0][:1].upper()}{first['reasons'][0][1:]}." if first["reasons"] else ""
+    reason = next(iter(first["reasons"]), "")
+    why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""
     reply = f" {t['reply'].format(number=number)}" if extras.replies else ""
-    return fit_sms(said, reason, f"{reply} {t['reference']} {reference}")
+    return fit_sms(said, why, f"{reply} {t['reference']} {reference}")

@@ -114,7 +114,7 @@ def test_a_thread_that_writes_without_end_lets_others_write(sqlite: Engine) -> N
                 before = turns[0]
                 with sqlite.begin() as connection:
                     connection.execute(insert(facts).values(name=f"other-{number}", value=""))
-                waited.append(turns[0] - before)
+                    waited.append(turns[0] - before)  # within the turn: the other thread cannot get on meanwhile
         finally:
             stop.set()
         busy.result()
