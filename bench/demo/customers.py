@@ -5,8 +5,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.cookiejar import CookieJar
 from threading import Event
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import HTTPCookieProcessor, Request, build_opener
 
@@ -39,12 +41,16 @@ class Customers:
         enrol: Takes over an account's phone number.
         invite: Told of one message at a time, which is left alone for a minute; None: none is.
         hurry: When set, nobody waits for that person any more.
+        say: Told when a customer is refused, which is no customer's fault.
     """
 
-    def __init__(self, enrol: Callable[[str, str], None], invite: Invite | None, hurry: Event) -> None:
+    def __init__(
+        self, enrol: Callable[[str, str], None], invite: Invite | None, hurry: Event, say: Callable[[str], None]
+    ) -> None:
         self._enrol = enrol
         self._invite = invite
         self._hurry = hurry
+        self._say = say
         self._invited = Event()
         self._phones: dict[str, str] = {}
         self._frauds: set[tuple[str, str]] = set()
@@ -77,9 +83,10 @@ class Customers:
         link, code = _LINK.search(message.body), _CODE.search(message.body)
         if link is None or code is None:
             return
-        if self._invite and not self._hurry.is_set() and not self._invited.is_set():
+        invite = None if self._hurry.is_set() or self._invited.is_set() else self._invite
+        if invite:
             self._invited.set()
-            self._invite(link[0], code[0])
+            invite(link[0], code[0])
             self._hurry.wait(_YOURS_S)
             self._invited.clear()
         # Each customer comes from an address of their own, as behind a proxy, or they would look like one guesser.
@@ -102,19 +109,24 @@ class Customers:
                 post(f"{base}/challenge/deny", csrf=fields["csrf"])
             else:
                 post(f"{base}/challenge/answer", **fields | {"value": code[0]})
+        except HTTPError as error:
+            if not (invite and error.code == HTTPStatus.NOT_FOUND):  # the person who watches may have used the link
+                self._say(f"a customer was refused: {error}")
         except OSError:
-            return  # the person who watches has used the link; or nobody answers, and the challenge will expire
+            return  # nobody answers, and the challenge will expire
 
 
 @contextmanager
-def answering(settings: Settings, sms: SmsSink, invite: Invite | None, hurry: Event) -> Iterator[Customers]:
+def answering(
+    settings: Settings, sms: SmsSink, invite: Invite | None, hurry: Event, say: Callable[[str], None]
+) -> Iterator[Customers]:
     """Customers who answer whatever the SMS endpoint gets for them; see Customers."""
     clock = SystemClock()
     with (
         open_audit(settings.audit, clock, "demo") as audit,
         wire(settings, clock=clock, entropy=os.urandom, audit=audit, log=stderr_log()) as wired,
     ):
-        customers = Customers(lambda account, phone: wired.enrolment.vouch(account, phone=phone), invite, hurry)
+        customers = Customers(lambda account, phone: wired.enrolment.vouch(account, phone=phone), invite, hurry, say)
         sms.on_sms = customers.told
         try:
             yield customers

@@ -92,7 +92,7 @@ def _play(directory: Path, options: Options, environment: Collection[str], scree
                 stage.wait_for_worker(worker, screen.say)
                 with (
                     stop_on_interrupt() as stopping,
-                    answering(stage.settings, stage.sms, _inviting(options, screen), stopping) as customers,
+                    answering(stage.settings, stage.sms, _inviting(options, screen), stopping, screen.say) as customers,
                 ):
                     feed = Feed(
                         stage.settings, source, rate=options.per_second, limit=options.most, stopping=stopping,

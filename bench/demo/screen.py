@@ -154,7 +154,10 @@ def summary(outcome: Outcome) -> RenderableType:
     rows = [
         ("transactions published", f"{outcome.published:,}"),
         ("decisions", f"{outcome.decisions:,} on {outcome.unique_decisions:,} transactions"),
-        ("customers asked", f"{asked.asked:,}: {asked.approved:,} approved, {asked.declined:,} declined"),
+        (
+            "customers asked",
+            f"{asked.asked:,}: {asked.approved:,} approved, {asked.declined:,} declined, {asked.held:,} to be reviewed",
+        ),
         ("alerts, incidents", f"{outcome.alerts:,}, {outcome.incidents:,}"),
         ("e-mails, SMS", f"{outcome.emails:,}, {outcome.sms:,}"),
         ("dead letters", f"{outcome.dlq}"),
