@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from stack.local import LocalStack
+from stack.topics import apply
 from vedette.errors import UnavailableError
 from vedette.settings import (
     KafkaSettings,
@@ -98,3 +99,11 @@ def settings_for() -> SettingsFor:
         )
 
     return make
+
+
+@pytest.fixture
+def settings(embedded_stack: LocalStack, settings_for: SettingsFor, topic_prefix: str) -> Settings:
+    """Settings of the shared embedded stack with topics of this test's own; a room may have others."""
+    made = settings_for(embedded_stack, topic_prefix)
+    apply(made)
+    return made

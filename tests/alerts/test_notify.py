@@ -26,11 +26,9 @@ from alerts.notify import Report, Tally, listing, status
 from alerts.notify.bootstrap import notifier
 from alerts.notify.events import EventPublisher
 from alerts.notify.sender import RetryPolicy
-from stack.local import LocalStack
 from stack.mail import MailSink
 from stack.process import free_ports, port_is_free
 from stack.sms import INVALID_TO, SmsSink
-from stack.topics import apply
 from vedette.clock import SystemClock
 from vedette.errors import SettingsError, UnavailableError
 from vedette.events import Alert, Label
@@ -70,23 +68,14 @@ def sms() -> Iterator[SmsSink]:
 
 
 @pytest.fixture
-def settings(
-    embedded_stack: LocalStack,
-    settings_for: Callable[[LocalStack, str], Settings],
-    topic_prefix: str,
-    mail: MailSink,
-    sms: SmsSink,
-    tmp_path: Path,
-) -> Settings:
+def settings(settings: Settings, mail: MailSink, sms: SmsSink, tmp_path: Path) -> Settings:
     """Settings whose topics exist and whose messages go to the two servers."""
-    made = settings_for(embedded_stack, topic_prefix)
-    apply(made)
     (tmp_path / "routing.yaml").write_text(ROUTING)
     incidents = IncidentSettings(
         database=f"sqlite:///{tmp_path / 'alerts.sqlite'}", routing=str(tmp_path / "routing.yaml")
     )
     notify = NotifySettings(
-        group=made.notify.group,
+        group=settings.notify.group,
         smtp_host=mail.host,
         smtp_port=mail.port,
         smtp_starttls=False,
@@ -95,7 +84,7 @@ def settings(
         twilio_auth_token=Secret(TOKEN),
         twilio_base_url=sms.url,
     )
-    return msgspec.structs.replace(made, notify=notify, incidents=incidents)
+    return msgspec.structs.replace(settings, notify=notify, incidents=incidents)
 
 
 def publish(settings: Settings, values: list[tuple[str, bytes]]) -> None:

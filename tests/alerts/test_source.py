@@ -5,24 +5,12 @@ import structlog
 from confluent_kafka import Producer
 
 from alerts.notify.source import Source
-from stack.local import LocalStack
-from stack.topics import apply
 from tests.conftest import wait_for
 from vedette.errors import UnavailableError
 from vedette.settings import Settings
 from vedette.topics import Name
 
 Open = Callable[[], Source]
-
-
-@pytest.fixture
-def settings(
-    embedded_stack: LocalStack, settings_for: Callable[[LocalStack, str], Settings], topic_prefix: str
-) -> Settings:
-    """A broker with topics of the test's own."""
-    made = settings_for(embedded_stack, topic_prefix)
-    apply(made)
-    return made
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +21,7 @@ from alerts.mfa.calls.engine import ATTEMPTS, LIFETIME
 from alerts.mfa.keyring import new_key
 from alerts.mfa.publisher import Publisher
 from bench.faults.outcome import Topics
-from stack.local import LocalStack
 from stack.sms import SmsSink
-from stack.topics import apply
 from tests.conftest import wait_for
 from tests.mfa.conftest import PHONE, Dial
 from vedette.events import CallCheck
@@ -52,14 +50,12 @@ class Bank:
 
 
 @pytest.fixture
-def bank(
-    embedded_stack: LocalStack, settings_for: Callable[[LocalStack, str], Settings], topic_prefix: str, tmp_path: Path
-) -> Iterator[Bank]:
+def bank(settings: Settings, tmp_path: Path) -> Iterator[Bank]:
     """One account has a verified phone, another has none."""
     dial = Dial()
     with SmsSink() as sms:
         settings = msgspec.structs.replace(
-            settings_for(embedded_stack, topic_prefix),
+            settings,
             incidents=IncidentSettings(database=f"sqlite:///{tmp_path / 'alerts.sqlite'}"),
             audit=AuditSettings(path=str(tmp_path / "audit.jsonl"), key=Secret("k" * 32)),
             notify=NotifySettings(
@@ -70,7 +66,6 @@ def bank(
                 sms_per_hour=2,
             ),
         )  # fmt: skip
-        apply(settings)
         with (
             open_audit(settings.audit, dial, "mfa") as audit,
             wire(settings, clock=dial, entropy=os.urandom, audit=audit, log=structlog.get_logger()) as wired,

@@ -22,10 +22,8 @@ from alerts.mfa.connection import connect
 from alerts.mfa.keyring import Keyring
 from alerts.mfa.records import challenge_id_of
 from alerts.mfa.store import Store
-from stack.local import LocalStack
 from stack.process import free_ports
 from stack.sms import Sms, SmsSink
-from stack.topics import apply
 from tests.conftest import wait_for
 from tests.mfa.conftest import Notes
 from vedette.clock import SystemClock
@@ -170,16 +168,8 @@ def sms(customers: Customers) -> Iterator[SmsSink]:
 
 
 @pytest.fixture
-def bank(
-    embedded_stack: LocalStack,
-    settings_for: Callable[[LocalStack, str], Settings],
-    topic_prefix: str,
-    sms: SmsSink,
-    tmp_path: Path,
-) -> Bank:
+def bank(settings: Settings, topic_prefix: str, sms: SmsSink, tmp_path: Path) -> Bank:
     """The command's settings, and twenty customers whose phones the bank has verified."""
-    settings = settings_for(embedded_stack, topic_prefix)
-    apply(settings)
     (port,) = free_ports(1)
     key = subprocess.run([*COMMAND, "keygen"], capture_output=True, check=True, text=True).stdout.strip()
     environment = os.environ | {

@@ -10,8 +10,6 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from producers.frame import SCHEMA
-from stack.local import LocalStack
-from stack.topics import apply
 from vedette.settings import Settings
 
 MakeFrame = Callable[..., pa.RecordBatch]
@@ -39,16 +37,6 @@ def frame() -> MakeFrame:
         )
 
     return make
-
-
-@pytest.fixture
-def settings(
-    embedded_stack: LocalStack, settings_for: Callable[[LocalStack, str], Settings], topic_prefix: str
-) -> Settings:
-    """Settings of the shared embedded stack with topics of this test's own."""
-    made = settings_for(embedded_stack, topic_prefix)
-    apply(made)
-    return made
 
 
 @pytest.fixture
