@@ -20,8 +20,8 @@ SHOWN = 14
 class _Decided(msgspec.Struct, frozen=True):
     """What is counted of a decision.
 
-    There is one more about a challenged payment, which says what it follows, and about one that was first decided
-    without history.
+    A payment may have more than one, and one alone counts: the final decision about a challenged payment says what it
+    follows, and a decision without history says that it is degraded, as another will come.
     """
 
     account_id: str
