@@ -111,7 +111,7 @@ def _standard_input() -> "pa.RecordBatch":
 
     from producers.frame import schema_with
     from vedette.errors import InputError
-    from vedette.events import Transaction
+    from vedette.events import EXTRA, Transaction
 
     try:
         events = [msgspec.json.decode(line, type=Transaction) for line in sys.stdin.buffer if line.strip()]
@@ -119,7 +119,7 @@ def _standard_input() -> "pa.RecordBatch":
         raise InputError(f"standard input: {error}", remedy="`vedette schema transaction` prints the form") from error
     plain = [msgspec.structs.asdict(event) for event in events]
     extras = {name for event in events for name in event.extra}
-    rows = [row | {f"extra.{name}": row["extra"].get(name) for name in extras} for row in plain]
+    rows = [row | {EXTRA + name: row["extra"].get(name) for name in extras} for row in plain]
     return pa.RecordBatch.from_pylist(rows, schema=schema_with(sorted(extras)))
 
 

@@ -15,6 +15,7 @@ from features.engine import advance_accounts, advance_entities, query_entities, 
 from features.limits import Allowance, fill_limits
 from vedette.clock import DAY
 from vedette.errors import InputError
+from vedette.events import EXTRA
 
 ACCOUNT = "account"
 UNUSUAL = "unusual"
@@ -177,7 +178,7 @@ def backfill(batches: Iterable[pa.RecordBatch], into: Backfill | None = None) ->
 
 def carried(columns: Iterable[str]) -> list[str]:
     """Which columns stand before the features in the frame: what identifies, the truth, and any extra."""
-    return [name for name in columns if name in _CARRIED or name.startswith("extra.")]
+    return [name for name in columns if name in _CARRIED or name.startswith(EXTRA)]
 
 
 def _frauds(batch: pa.RecordBatch) -> NDArray[np.bool_]:

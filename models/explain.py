@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import ACCOUNT_WINDOWS, CATALOGUE, NAMES
-from models.frame import EXTRA
 from models.scorer import Scorer
 from vedette.clock import DAY
+from vedette.events import EXTRA
 
 _FEATURES = {feature.name: feature for feature in CATALOGUE}
 _COLUMN = {name: column for column, name in enumerate(NAMES)}

@@ -14,10 +14,11 @@ from features.catalogue import catalogue_hash
 from models import provenance
 from models.calibration import Calibration
 from models.evaluate import FoldResult
-from models.frame import EXTRA, Frame
+from models.frame import Frame
 from models.metrics import Metrics
 from models.train import Thresholds, TrainedModel, TrainingConfig
 from vedette.errors import ModelError
+from vedette.events import EXTRA
 
 FORMAT = 1
 File = TypeVar("File", bound=msgspec.Struct)

@@ -8,9 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from vedette.errors import InputError
-
-EXTRA = "extra."
-"""Columns that came with the file and are no features of the catalogue."""
+from vedette.events import EXTRA
 
 GROUPS = ("channel", "country", "account_type")
 """Columns that no model sees, by which its figures are told apart."""

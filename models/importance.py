@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.catalogue import NAMES
-from models.frame import EXTRA
 from models.scorer import Scorer
+from vedette.events import EXTRA
 
 
 class Importance(NamedTuple):

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from features.backfill import Backfill
 from models.explain import reasons
-from models.frame import EXTRA
 from models.scorer import Scorer
+from vedette.events import EXTRA
 
 Explained = Literal["flagged", "all", "none"]
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from features.catalogue import NAMES, catalogue_hash
 from models.folder import BOOSTER, CONTRACT, Contract, extra_columns, read_booster, read_contract
-from models.frame import EXTRA
 from vedette.errors import ModelError
+from vedette.events import EXTRA
 
 Floats = NDArray[np.float64]
 

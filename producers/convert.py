@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from producers import parse
-from producers.frame import EXTRA, SCHEMA, schema_with
+from producers.frame import SCHEMA, schema_with
 from producers.limits import Limits, canonical_limits
 from producers.mapping import TIMES, Mapping, Source
 from producers.parse import Bools, Parsed, mask
 from vedette.clock import DAY
 from vedette.errors import InputError
+from vedette.events import EXTRA
 
 _AMOUNTS = ("amount", "balance")
 _PLACES = ("lat", "lon")

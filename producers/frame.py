@@ -8,9 +8,7 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
-from vedette.events import Label, Transaction
-
-EXTRA = "extra."
+from vedette.events import EXTRA, Label, Transaction
 
 SCHEMA = pa.schema(
     [

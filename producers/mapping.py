@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from producers.frame import EXTRA, SCHEMA
+from producers.frame import SCHEMA
 from vedette.clock import DAY, HOUR, SECOND, parse_time
 from vedette.errors import InputError
+from vedette.events import EXTRA
 
 FOLDER = Path(__file__).parent / "mappings"
 

@@ -12,12 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features import NAMES, catalogue_hash
-from models.frame import EXTRA, Frame
+from models.frame import Frame
 from streams.arrow import read
 from streams.log import BATCHES_AT_ONCE, TopicLog
 from vedette.clock import DAY
 from vedette.errors import InputError
-from vedette.events import Label
+from vedette.events import EXTRA, Label
 from vedette.settings import Settings
 from vedette.topics import Name
 

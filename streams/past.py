@@ -14,7 +14,7 @@ from streams.log import TopicLog
 from streams.policy import ACTIONS
 from vedette.clock import DAY
 from vedette.errors import InputError
-from vedette.events import Action
+from vedette.events import EXTRA, Action
 from vedette.settings import Settings
 from vedette.topics import Name
 
@@ -105,7 +105,7 @@ def _transactions(
             batch = batch.append_column(name, pa.nulls(len(batch), kind))
         for name in extra:
             values = pa.array([values.get(name) for values in read.extra], pa.float64())
-            batch = batch.append_column(f"extra.{name}", values)
+            batch = batch.append_column(EXTRA + name, values)
         time = batch.column("event_time").to_numpy()
         yield batch.filter(pa.array((time >= start_ms) & (time < end_ms)))
 

@@ -23,7 +23,6 @@ from features.engine import advance_accounts, advance_entities, query_entities, 
 from features.hashing import hash_strings
 from features.kernel_account import DUPLICATE, LATE
 from features.limits import fill_limits
-from models.frame import EXTRA
 from streams.arrow import activity_by_partition, activity_in, feature_batch, read_activity, write
 from streams.decode import Record, Reject, decode_labels, decode_transactions
 from streams.panel import Judges
@@ -32,6 +31,7 @@ from streams.publish import Outbox, Publisher, Receipt
 from streams.work import Keys, Part, Work, keys_of, rows_of
 from vedette import keys
 from vedette.errors import UnavailableError
+from vedette.events import EXTRA
 from vedette.topics import Name
 
 _CARRIED = ("transaction_id", "account_id", "event_time", "amount")

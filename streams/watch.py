@@ -9,14 +9,13 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from models.drift import LEAST_ROWS, Drift, drift
 from models.folder import Baseline
-from models.frame import EXTRA
 from models.metrics import Metrics, measure
 from models.protocol import known_from
 from models.scorer import Scorer
 from streams.featurelog import FeatureLog
 from vedette.clock import DAY
 from vedette.errors import InputError
-from vedette.events import Label
+from vedette.events import EXTRA, Label
 
 
 class Week(msgspec.Struct, frozen=True, kw_only=True):

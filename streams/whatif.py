@@ -13,6 +13,7 @@ from features.limits import fill_limits
 from streams.policy import ACTIONS
 from streams.scoring import EVENT_COLUMNS, Judge
 from vedette.clock import DAY, format_time
+from vedette.events import EXTRA
 
 _FLAGGED = 1
 """Actions from here on are flagged: people hear of them."""
@@ -198,9 +199,9 @@ def _events(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _extra(batch: pa.RecordBatch) -> list[dict[str, float]]:
-    names = [name for name in batch.schema.names if name.startswith("extra.")]
+    names = [name for name in batch.schema.names if name.startswith(EXTRA)]
     if not names:
         return [{}] * len(batch)
     columns = [batch.column(name).to_pylist() for name in names]
-    short = [name.removeprefix("extra.") for name in names]
+    short = [name.removeprefix(EXTRA) for name in names]
     return [dict(zip(short, values, strict=True)) for values in zip(*columns, strict=True)]

@@ -26,6 +26,9 @@ ChallengeStatus = Literal["issued", "approved", "denied", "expired", "blocked"]
 CallOutcome = Literal["verified", "denied", "blocked", "expired", "cancelled"]
 Direction = Literal["bank", "customer"]
 
+EXTRA = "extra."
+"""What stands before the names of Transaction.extra where they are columns."""
+
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """Base of all events: immutable, fields by name, defaults left out of the JSON; never part of a cycle."""

@@ -15,11 +15,11 @@ from markdown_it import MarkdownIt
 from features.catalogue import CATALOGUE, Feature
 from models.evaluate import mean
 from models.folder import Contract, read_booster, read_contract
-from models.frame import EXTRA
 from models.registry.store import Change, Version
 from models.segments import Segment, pooled
 from vedette.clock import format_time
 from vedette.errors import InputError
+from vedette.events import EXTRA
 
 PURPOSE = (
     "Gives the probability that a payment is fraud, from the payment and what its account and its merchant did before; "
