@@ -135,11 +135,11 @@ def _load(settings: Settings, state: Backfill, overwrite: bool, start: Start, sh
     from features import RedisStore
     from features.load import load_state
     from producers.align import BrokerEnds
-    from vedette.topics import Name
+    from vedette.topics import TAKEN_IN
 
     positions = None
     if start is Start.end:
         with closing(BrokerEnds(settings)) as ends:
-            positions = {topic: ends(topic) for topic in (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)}
+            positions = {topic: ends(topic) for topic in TAKEN_IN}
     with closing(RedisStore(settings.redis)) as store:
         load_state(state, store, settings.topics.partitions, overwrite=overwrite, positions=positions, on_progress=show)

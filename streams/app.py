@@ -16,9 +16,8 @@ from mode.supervisors import CrashingSupervisor
 
 from streams.runner import Batch, Runner, Stopped
 from vedette.settings import KafkaSettings, Settings
-from vedette.topics import Name
+from vedette.topics import TAKEN_IN
 
-READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
 _EVENTS_QUEUED = 64
 _SHUTDOWN_S = 10.0
 
@@ -79,7 +78,7 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
             async for batch in stream:
                 await _or_end(runner.submit(batch))
 
-    for name in READ:
+    for name in TAKEN_IN:
         topic = app.topic(settings.topics.prefix + name, key_serializer="as_is", value_serializer="as_is")
         app.agent(topic, name=f"vedette.{name}", concurrency=1)(hand_over)
 

@@ -16,7 +16,7 @@ from faust.types import TP, ConsumerMessage
 
 from streams.runner import Batch, Runner
 from vedette.errors import VedetteError
-from vedette.topics import Name
+from vedette.topics import TAKEN_IN
 
 _FETCH_S = 0.004
 """As long as a fetch takes when there is something to fetch."""
@@ -67,7 +67,7 @@ class Consumer(driver.Consumer):
                 records[tp] = [*records.get(tp, ()), *messages]
         if records is None or self.should_stop:
             return
-        for topic in _READ:
+        for topic in TAKEN_IN:
             mine = {tp: list(messages) for tp, messages in records.items() if self._name(tp.topic) == topic}
             if not mine:
                 continue
@@ -119,7 +119,7 @@ class Consumer(driver.Consumer):
         assigned = {TP(tp.topic, tp.partition) for tp in self.assignment()}
         numbers = {tp.partition for tp in assigned}
         apart = [
-            tp for tp in numbers if len({other.topic for other in assigned if other.partition == tp}) != len(_READ)
+            tp for tp in numbers if len({other.topic for other in assigned if other.partition == tp}) != len(TAKEN_IN)
         ]
         if apart:
             raise VedetteError(
@@ -166,6 +166,3 @@ class Transport(driver.Transport):
     """`batched://host:port`, registered under the entry point `faust.transports`."""
 
     Consumer: ClassVar[type[Consumer]] = Consumer
-
-
-_READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)

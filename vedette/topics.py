@@ -23,6 +23,10 @@ class Name(StrEnum):
     CONTROL = "control"
 
 
+TAKEN_IN = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
+"""What the worker reads."""
+
+
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
     """One topic as it should be on the broker."""
 

@@ -23,13 +23,12 @@ from stack.process import Child
 from stack.topics import apply
 from vedette.errors import UnavailableError, VedetteError
 from vedette.settings import Settings, describe
-from vedette.topics import Name
+from vedette.topics import TAKEN_IN, Name
 
 PATIENCE_S = 240.0
 """No step takes anywhere near as long on an idle machine; a busy one may."""
 SLOW = 10
 """Messages a batch, so that a burst lasts long enough for something to happen in the middle of it."""
-_READ = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
 _VEDETTE = (sys.executable, "-P", "-c", "from cli.main import main; main()")
 
 
@@ -204,7 +203,7 @@ class Deployment:
         """Whether everything published has been taken in; parts that are away say no."""
         try:
             # In this order: once payments and labels are taken in, there is no more activity to come.
-            return all(self.position(topic) == self.topics.ends(topic) for topic in _READ)
+            return all(self.position(topic) == self.topics.ends(topic) for topic in TAKEN_IN)
         except (UnavailableError, KafkaException):
             return False
 

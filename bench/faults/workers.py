@@ -13,7 +13,7 @@ from bench.faults.stream import Message, repeated
 from bench.rig import wait_until
 from features.redis_client import connect
 from vedette.clock import HOUR
-from vedette.topics import Name
+from vedette.topics import TAKEN_IN, Name
 
 _KEYS = (b"A1", None, b"", b"\xff\xfe")
 
@@ -107,7 +107,7 @@ def poisoned(run: Deployment) -> float:
     run.publish(run.stream.history)
     run.publish(
         Message(topic, _KEYS[place % len(_KEYS)], poison.value, poison=True)
-        for topic in (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
+        for topic in TAKEN_IN
         for place, poison in enumerate(POISON)
     )
     run.finish()

@@ -9,7 +9,7 @@ from bench.faults.stream import Stream
 from stack.local import LocalStack
 from tests.conftest import running, wait_for
 from tests.faults.conftest import Deploy
-from vedette.topics import Name
+from vedette.topics import TAKEN_IN
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -27,7 +27,7 @@ def test_orderly_stop_and_start_leave_no_trace(
     deployment = deploy(embedded_stack, stream.small())
     worker = deployment.in_burst()
     assert worker.stop() == 0
-    for topic in (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY):
+    for topic in TAKEN_IN:
         hint, watermark = deployment.committed(topic), deployment.position(topic)
         assert all(0 < hint[number] <= watermark[number] for number in watermark)
     deployment.worker()

@@ -19,7 +19,7 @@ from vedette.clock import DAY, HOUR, MINUTE
 from vedette.errors import InputError, UnavailableError
 from vedette.events import Transaction
 from vedette.settings import Settings
-from vedette.topics import Name
+from vedette.topics import TAKEN_IN, Name
 
 BOUND = 2 * DAY
 START = 1_500_000_000_000 // DAY * DAY
@@ -129,7 +129,7 @@ def test_a_bound_needs_positions_and_positions_a_bound(
             publish(settings, [stream], Plan(), stopping=Event(), align_ms=bound, positions=positions)
 
 
-@pytest.mark.parametrize("topic", [Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY])
+@pytest.mark.parametrize("topic", TAKEN_IN)
 def test_a_slice_waits_for_each_topic(
     settings: Settings, aligner: Callable[..., Aligner], apply: Apply, topic: Name
 ) -> None:
