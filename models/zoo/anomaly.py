@@ -10,6 +10,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
 from models.zoo.builder import Parameters, Settings
+from models.zoo.networks import Autoencoder
 
 Floats = NDArray[np.float64]
 
@@ -64,15 +65,8 @@ def local_outlier_factor(settings: Settings) -> Any:
     return Neighbourhood(settings.seed, settings.threads, settings.parameters)
 
 
-def autoencoder(settings: Settings) -> Any:
-    """Hard to reconstruct (extra `deep`)."""
-    from models.zoo.networks import Autoencoder  # noqa: PLC0415
-
-    return Autoencoder(settings)
-
-
 BUILDERS: dict[str, Callable[[Settings], Any]] = {
     "isolation_forest": isolation_forest,
     "local_outlier_factor": local_outlier_factor,
-    "autoencoder": autoencoder,
+    "autoencoder": Autoencoder,
 }

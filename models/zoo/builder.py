@@ -1,13 +1,19 @@
-"""What whoever builds a model of the zoo is told."""
+"""What the builders of the zoo's models share."""
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.zoo.entry import Parameter
 
+Floats = NDArray[np.float64]
 Parameters = dict[str, Parameter]
 
-SUREST = 1e-12
-"""Probabilities are held this far from 0 and 1, so that their log-odds are finite."""
+_SUREST = 1e-12
+
+LENGTH = 5
+"""Payments of the account that a sequence model sees, this one included; the handbook's choice."""
 
 
 @dataclass(frozen=True)
@@ -23,5 +29,8 @@ class Settings:
     """Of the Dask cluster that trains what can be trained there; empty for this machine."""
 
 
-LENGTH = 5
-"""Payments of the account that a sequence model sees, this one included; the handbook's choice."""
+def log_odds(probability: Floats) -> Floats:
+    """Of probabilities, float64 [n]; finite also where a model is sure."""
+    clipped = np.clip(probability, _SUREST, 1 - _SUREST)
+    odds: Floats = np.log(clipped / (1 - clipped))
+    return odds

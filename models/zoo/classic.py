@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from models.zoo.builder import SUREST, Settings
+from models.zoo.builder import Settings, log_odds
 from models.zoo.cluster import Distributed
 from models.zoo.loss import focal
 
@@ -89,5 +89,4 @@ def margins(model: Any, matrix: Floats) -> Floats:
         return raw
     if type(model).__name__ == "XGBClassifier":
         return np.asarray(model.predict(matrix, output_margin=True), np.float64)
-    probability = np.clip(model.predict_proba(matrix)[:, 1], SUREST, 1 - SUREST)
-    return np.asarray(np.log(probability / (1 - probability)), np.float64)
+    return log_odds(np.asarray(model.predict_proba(matrix)[:, 1], np.float64))

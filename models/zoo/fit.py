@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from models.frame import Frame, together
 from models.protocol import PUBLISHED
-from models.zoo import anomaly, classic
+from models.zoo import anomaly, classic, networks
 from models.zoo.builder import LENGTH, Settings
 from models.zoo.champion import Champion
 from models.zoo.cleaning import scaled
@@ -164,6 +164,4 @@ def _builder(entry: Entry) -> Any:
         return Champion
     if entry.model in classic.BUILDERS:
         return classic.BUILDERS[entry.model]
-    from models.zoo import networks  # noqa: PLC0415 - Keras is an extra
-
     return networks.BUILDERS[entry.model]

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.zoo.entry import Imbalance
+from models.zoo.gan import ConditionalGan
 
 Floats = NDArray[np.float64]
 
@@ -28,8 +29,6 @@ def sampler(method: Imbalance, seed: int) -> Any:
     if method == "smote_tomek":
         return SMOTETomek(sampling_strategy=SHARE, random_state=seed)
     if method == "gan":
-        from models.zoo.gan import ConditionalGan  # noqa: PLC0415
-
         return ConditionalGan(share=SHARE, seed=seed)
     return None
 

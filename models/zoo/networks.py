@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.zoo.builder import LENGTH, SUREST, Settings
+from models.zoo.builder import LENGTH, Settings, log_odds
 from models.zoo.loss import ALPHA, GAMMA
 from vedette.errors import UnavailableError
 
@@ -70,9 +70,7 @@ class Network:
     def margins(self, matrix: Floats) -> Floats:
         """Log-odds, float64 [n]."""
         raw = self._network.predict(matrix.astype(np.float32), batch_size=4096, verbose=0)[:, 0]
-        probability = np.clip(raw.astype(np.float64), SUREST, 1 - SUREST)
-        margins: Floats = np.log(probability / (1 - probability))
-        return margins
+        return log_odds(raw.astype(np.float64))
 
 
 class Autoencoder:
