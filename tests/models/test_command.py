@@ -78,12 +78,10 @@ def test_what_cannot_be_trained_is_said_in_a_sentence(arguments: tuple[str, ...]
 
 def changed(file: Path, to: Path, column: str, values: pa.Array | pa.ChunkedArray) -> Path:
     """A copy of a file in which a column has other values, or which has it besides."""
-    table = pq.read_table(file)
+    table, path = pq.read_table(file), to / "p.parquet"
     at = table.schema.get_field_index(column)
-    pq.write_table(
-        table.append_column(column, values) if at < 0 else table.set_column(at, column, values),
-        path := to / "p.parquet",
-    )
+    other = table.append_column(column, values) if at < 0 else table.set_column(at, column, values)
+    pq.write_table(other, path)
     return path
 
 

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,22 +33,15 @@ def arguments(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
         """,
         encoding="utf-8",
     )
-    return (
-        "--protocol",
-        str(folder / "cards.toml"),
-        "--train",
-        str(folder / "cards.parquet"),
-        "--threads",
-        "1",
-        "--json",
-    )
+    files = ("--protocol", str(folder / "cards.toml"), "--train", str(folder / "cards.parquet"))
+    return (*files, "--threads", "1", "--json")
 
 
-def tune(*arguments: str) -> dict[str, object]:
+def tune(*arguments: str) -> dict[str, Any]:
     """Run the command to its end and return its last line."""
     result = CliRunner().invoke(app, ("tune", *arguments), catch_exceptions=False)
     assert result.exit_code == 0
-    found: dict[str, object] = json.loads(result.stdout.splitlines()[-1])
+    found: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
     return found
 
 
@@ -66,7 +60,6 @@ def test_a_search_goes_on_where_it_stopped_and_gives_up_what_is_poor(
 def test_what_was_found_can_be_trained_with(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """The parameters are those of the entry: a protocol that names them gives a comparison."""
     found = tune("lightgbm", *arguments, "--cache", str(tmp_path), "--trials", "1")["parameters"]
-    assert isinstance(found, dict)
     own = tmp_path / "own.toml"
     settings = ", ".join(f"{name} = {json.dumps(value)}" for name, value in found.items())
     own.write_text(
@@ -81,8 +74,8 @@ def test_what_was_found_can_be_trained_with(arguments: tuple[str, ...], tmp_path
 def test_a_time_budget_ends_a_search_before_its_trials(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """A hundredth of a minute is not enough for ten thousand settings, and the best so far is told."""
     found = tune("logistic_regression", *arguments, "--cache", str(tmp_path), "--trials", "9999", "--minutes", "0.01")
-    assert 0 < found["trials"] < 9_999  # type: ignore[operator]
-    assert found["average_precision"] > 0.3  # type: ignore[operator]
+    assert 0 < found["trials"] < 9_999
+    assert found["average_precision"] > 0.3
 
 
 def test_a_grid_tries_every_combination(arguments: tuple[str, ...], tmp_path: Path) -> None:
@@ -90,7 +83,7 @@ def test_a_grid_tries_every_combination(arguments: tuple[str, ...], tmp_path: Pa
     grid = ("--grid", "n_estimators=1,30", "--grid", "min_child_samples=20,50")
     found = tune("lightgbm", *arguments, "--cache", str(tmp_path), *grid)
     assert found["trials"] == 4
-    assert found["parameters"]["n_estimators"] == 30  # type: ignore[index]
+    assert found["parameters"]["n_estimators"] == 30
 
 
 @pytest.mark.parametrize(
