@@ -21,8 +21,8 @@ from vedette.topics import Name
 RECORDED = pa.schema(
     [("transaction_id", pa.string()), ("recorded_action", pa.int8()), ("recorded_score", pa.float64())]
 )
-"""What stands beside each transaction: index into ACTIONS and probability of its first decision that is not degraded;
-null without one."""
+"""What stands beside each transaction: index into ACTIONS and probability of a decision that is not degraded and of
+no challenge's outcome; null without one. Where a crash had it made twice, it is either of them."""
 
 _LABELS = pa.schema([("transaction_id", pa.string()), ("fraud", pa.bool_()), ("labelled_at", pa.int64())])
 _NO_LABEL = {"fraud": pa.bool_(), "labelled_at": pa.int64()}

@@ -1,4 +1,4 @@
-"""LightGBM's `boost_from_average` with rare positives: found by its traces, and explained."""
+"""LightGBM's `boost_from_average` with rare positives: refused, and explained."""
 
 from typing import Any
 

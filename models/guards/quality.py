@@ -22,7 +22,6 @@ MOST_MISSING = 0.5
 LONGEST_GAP = DAY
 """A stream of payments that is silent for longer has probably lost some."""
 
-
 _TRUTH = ("fraud", "labelled_at", "scenario")
 """Of these an honest payment has none."""
 
