@@ -44,14 +44,12 @@ format: .venv/.dev ## put the code in order
 bench: .venv/.runtime ## measure throughput
 	@$(BIN)/vedette bench throughput $(ARGS)
 
-deep: .venv/.dev ## install Keras on JAX, test the deep models and compare them once on simulated payments
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[deep]'
+deep: .venv/.deep ## install Keras on JAX, test the deep models and compare them once on simulated payments
 	@$(BIN)/pytest -q tests/models/zoo/test_deep.py
 	@$(BIN)/vedette simulate --customers 300 --days 30 --output var/deep.parquet
 	@$(BIN)/vedette compare --protocol models/compare/deep.toml --transactions var/deep.parquet --deep $(ARGS)
 
-fuzz: .venv/.dev ## ten minutes of libFuzzer on the decoders and the state codec
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+fuzz: .venv/.fuzz ## ten minutes of libFuzzer on the decoders and the state codec
 	@$(BIN)/python scripts/fuzz.py $(ARGS)
 
 demo-model: .venv/.runtime ## train the model that ships, from simulated payments
@@ -61,6 +59,8 @@ lock: .venv/.python ## work out the pins anew; ARGS=--upgrade takes the newest v
 	@$(BIN)/pip install --quiet uv
 	@$(LOCK) --extra stack --extra dev --output-file requirements/dev.txt $(ARGS)
 	@$(LOCK) --extra stack --constraint requirements/dev.txt --output-file requirements/runtime.txt
+	@$(LOCK) --extra dev --extra deep --constraint requirements/dev.txt --output-file requirements/deep.txt $(ARGS)
+	@$(LOCK) --extra dev --extra fuzz --constraint requirements/dev.txt --output-file requirements/fuzz.txt $(ARGS)
 
 clean: ## remove .venv, build output and caches
 	@rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
@@ -78,8 +78,10 @@ clean: ## remove .venv, build output and caches
 
 .venv/.runtime: requirements/runtime.txt pyproject.toml | .venv/.python
 .venv/.dev: requirements/dev.txt pyproject.toml | .venv/.python
+.venv/.deep: requirements/deep.txt pyproject.toml | .venv/.python
+.venv/.fuzz: requirements/fuzz.txt pyproject.toml | .venv/.python
 
-.venv/.runtime .venv/.dev:
+.venv/.runtime .venv/.dev .venv/.deep .venv/.fuzz:
 	@echo '== installing $<'
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r $<
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .

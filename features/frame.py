@@ -14,7 +14,7 @@ HASH = b"features_hash"
 
 
 def write_frame(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write what features.backfill gives, whole or not at all, and return how many rows it has.
+    """Write what features.backfill gives, whole or not at all, in a folder that is made; how many rows it has.
 
     Raises:
         InputError: The file cannot be written.
@@ -23,17 +23,19 @@ def write_frame(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     writer: pq.ParquetWriter | None = None
     rows = 0
     try:
-        for batch in batches:
-            if writer is None:
-                schema = batch.schema.with_metadata({HASH: catalogue_hash().encode()})
-                writer = pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["account_id"])
-            writer.write_batch(batch)
-            rows += len(batch)
-        if writer:
-            writer.close()
-            part.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            for batch in batches:
+                if writer is None:
+                    schema = batch.schema.with_metadata({HASH: catalogue_hash().encode()})
+                    writer = pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["account_id"])
+                writer.write_batch(batch)
+                rows += len(batch)
+            if writer:
+                writer.close()
+                part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
-    finally:
-        part.unlink(missing_ok=True)
     return rows

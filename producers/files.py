@@ -101,7 +101,7 @@ def count_rows(path: Path) -> int | None:
 
 
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write canonical batches as a Parquet file, whole or not at all, and return how many rows it has.
+    """Write canonical batches as a Parquet file, whole or not at all, in a folder that is made; how many rows it has.
 
     Raises:
         InputError: The file cannot be written.
@@ -110,19 +110,21 @@ def write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
     rows = 0
     waiting: list[pa.RecordBatch] = []
     try:
-        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-            for batch in batches:
-                waiting.append(batch)
-                rows += batch.num_rows
-                if sum(map(len, waiting)) >= _ROW_GROUP:
-                    writer.write_table(pa.Table.from_batches(waiting))
-                    waiting.clear()
-            writer.write_table(pa.Table.from_batches(waiting, SCHEMA))
-        part.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+                for batch in batches:
+                    waiting.append(batch)
+                    rows += batch.num_rows
+                    if sum(map(len, waiting)) >= _ROW_GROUP:
+                        writer.write_table(pa.Table.from_batches(waiting))
+                        waiting.clear()
+                writer.write_table(pa.Table.from_batches(waiting, SCHEMA))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
-    finally:
-        part.unlink(missing_ok=True)
     return rows
 
 

@@ -128,7 +128,7 @@ def test_nothing_is_no_history(tmp_path: Path) -> None:
 
 def test_the_frame_has_all_features_and_says_which(ordered: pa.Table, shuffled: pa.Table, tmp_path: Path) -> None:
     """The frame of shuffled payments has the bits of a backfill of ordered ones, and names its catalogue."""
-    path = tmp_path / "frame.parquet"
+    path = tmp_path / "new" / "frame.parquet"
     with opened(shuffled.to_batches(max_chunksize=500), tmp_path) as history:
         rows = write_frame(path, backfill(history.in_order()))
     frame = pq.read_table(path)
@@ -147,5 +147,6 @@ def test_a_frame_is_written_whole_or_not_at_all(ordered: pa.Table, tmp_path: Pat
     with pytest.raises(InputError, match="not in order"):
         write_frame(tmp_path / "frame.parquet", disordered())
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
-        write_frame(tmp_path / "none" / "frame.parquet", backfill(ordered.to_batches()))
+        write_frame(tmp_path / "file" / "frame.parquet", backfill(ordered.to_batches()))

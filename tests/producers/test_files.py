@@ -209,9 +209,9 @@ def test_rejects_are_written_as_csv_and_only_if_there_are_any(tmp_path: Path) ->
 
 
 def test_a_simulation_written_to_a_file_reads_back_the_same(tmp_path: Path) -> None:
-    """The mapping `vedette` gives back exactly what was simulated."""
+    """The mapping `vedette` gives back exactly what was simulated, from a folder that was not there before."""
     config = Simulation(customers=100, terminals=200, days=4)
-    path = tmp_path / "x.parquet"
+    path = tmp_path / "new" / "x.parquet"
     rows = write_parquet(path, simulate(config))
     rejects: list[Reject] = []
     batches = list(read_batches(path, load_mapping("vedette"), on_reject=rejects.append))
@@ -221,7 +221,7 @@ def test_a_simulation_written_to_a_file_reads_back_the_same(tmp_path: Path) -> N
 
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
-    """When the source fails half-way, nothing is left behind."""
+    """When the source fails half-way, nothing is left behind; where no file can be, that is said."""
 
     def failing() -> Iterator[pa.RecordBatch]:
         yield next(simulate(Simulation(customers=10, terminals=100, days=2)))
@@ -230,3 +230,6 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="stop"):
         write_parquet(tmp_path / "x.parquet", failing())
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        write_parquet(tmp_path / "file" / "x.parquet", failing())
