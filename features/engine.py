@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,8 @@ from features.activity import PAYMENT, Activity
 from features.catalogue import NAMES
 from features.columns import Columns
 from vedette.errors import StateError
+
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -55,17 +57,17 @@ def advance_accounts(
     new, new_starts, broken = kernel_account.advance_accounts(
         buffer,
         starts,
-        slot,
-        columns.time,
-        columns.amount,
-        columns.scale,
-        columns.tx,
-        columns.identifiers,
-        columns.lat,
-        columns.lon,
-        columns.balance,
-        columns.opened_at,
-        np.full(n, PAYMENT, np.int8) if label is None else label,
+        _given(slot),
+        _given(columns.time),
+        _given(columns.amount),
+        _given(columns.scale),
+        _given(columns.tx),
+        _given(columns.identifiers),
+        _given(columns.lat),
+        _given(columns.lon),
+        _given(columns.balance),
+        _given(columns.opened_at),
+        _given(np.full(n, PAYMENT, np.int8) if label is None else label),
         out,
         status,
     )
@@ -89,13 +91,13 @@ def advance_entities(blobs: Sequence[bytes | None], slot: NDArray[np.int64], act
     new, new_starts, broken = kernel_entity.advance_entities(
         buffer,
         starts,
-        slot,
-        activity.time,
-        activity.tx,
-        activity.account,
-        activity.amount,
-        activity.unusual,
-        activity.label,
+        _given(slot),
+        _given(activity.time),
+        _given(activity.tx),
+        _given(activity.account),
+        _given(activity.amount),
+        _given(activity.unusual),
+        _given(activity.label),
     )
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
@@ -117,7 +119,9 @@ def query_entities(
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    broken = kernel_entity.query_entities(buffer, starts, slot, columns.time, columns.scale, features)
+    broken = kernel_entity.query_entities(
+        buffer, starts, _given(slot), _given(columns.time), _given(columns.scale), features
+    )
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
 
@@ -130,6 +134,17 @@ def stateless_features(columns: Columns) -> NDArray[np.float64]:
             columns.time[i], columns.amount[i], columns.scale[i], columns.balance[i], columns.opened_at[i], out[i]
         )
     return out
+
+
+def _given(array: NDArray[_Number]) -> NDArray[_Number]:
+    """An array as the kernels take it, in one piece and not to be written.
+
+    Numba compiles a kernel anew, for seconds, for each mixture of arrays that may and may not be written; and an Arrow
+    column is the one or the other by whether it has nulls.
+    """
+    fixed = np.ascontiguousarray(array).view()
+    fixed.flags.writeable = False
+    return fixed
 
 
 def _pack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
