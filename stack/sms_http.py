@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import json
 import re
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -12,6 +11,8 @@ from typing import Any, Protocol
 from urllib.error import HTTPError
 from urllib.parse import parse_qs, urlencode, urlsplit
 from urllib.request import Request, urlopen
+
+import msgspec
 
 API = "/2010-04-01"
 
@@ -76,6 +77,7 @@ class Server(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Server
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # an answer leaves in one piece
     disable_nagle_algorithm = True  # small answers leave at once
 
     def do_POST(self) -> None:
@@ -112,7 +114,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._write(answer.status, body, answer.retry_after_s)
 
     def _write(self, status: int, body: dict[str, Any], retry_after_s: int = 0) -> None:
-        encoded = json.dumps(body).encode()
+        encoded = msgspec.json.encode(body)
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(encoded)))

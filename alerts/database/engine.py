@@ -9,14 +9,14 @@ from typing import Any
 
 import sqlalchemy
 from sqlalchemy import Connection, Engine, Table, event, text
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from vedette.errors import SettingsError, StateError
 from vedette.settings import IncidentSettings
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a test compares it with the folder, so that opening needs no look at it."""
 
 _BUSY_MS = 15_000
@@ -61,10 +61,18 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     """Insert rows whose key is not there yet, leave the others as they are; how many were new."""
     if not rows:
         return 0
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
     key = next(iter(table.primary_key.columns))
-    statement = insert(table).on_conflict_do_nothing().returning(key)
+    statement = insert_into(connection, table).on_conflict_do_nothing().returning(key)
     return len(connection.execute(statement, list(rows)).all())
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An INSERT that can say what to do where the key is there already, in the words of the connection's database."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415, slow to import, and most have SQLite
+
+        return insert(table)
+    return sqlite.insert(table)
 
 
 def _engine(settings: IncidentSettings) -> Engine:

@@ -12,11 +12,15 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
+    literal_column,
     text,
 )
 
 # SQLite numbers rows by itself only where the key is its plain INTEGER.
 Number = BigInteger().with_variant(Integer, "sqlite")
+
+_OPEN = text("state IN ('open', 'acknowledged')")
 
 metadata = MetaData(
     naming_convention={
@@ -44,13 +48,17 @@ incidents = Table(
         "incidents_one_open",  # an account has one open incident: the database itself sees to it
         "account_id",
         unique=True,
-        sqlite_where=text("state IN ('open', 'acknowledged')"),
-        postgresql_where=text("state IN ('open', 'acknowledged')"),
+        sqlite_where=_OPEN,
+        postgresql_where=_OPEN,
     ),
-    Index("incidents_rank", "state", "expected_loss"),
+    Index("incidents_rank", "expected_loss", sqlite_where=_OPEN, postgresql_where=_OPEN),
+    Index("incidents_touched", "updated_at", sqlite_where=_OPEN, postgresql_where=_OPEN),
     Index("incidents_told", "told_at"),
     Index("incidents_escalate", "escalate_at"),
 )
+
+is_open = incidents.c.state.in_([literal_column("'open'"), literal_column("'acknowledged'")])
+"""Whether an incident is open, in the words of the indexes above: for others SQLite would not use them."""
 
 incident_alerts = Table(
     "incident_alerts",
@@ -67,6 +75,9 @@ incident_alerts = Table(
         postgresql_where=text("told = false"),
     ),
 )
+
+is_untold = incident_alerts.c.told == false()
+"""Whether people are still to be told of an alert, likewise in the words of its index."""
 
 incident_history = Table(
     "incident_history",
@@ -112,9 +123,19 @@ messages = Table(
     Column("updated_at", BigInteger, nullable=False),
     Index("messages_once", "subject", "recipient", "channel", unique=True),
     Index("messages_due", "channel", "due_at"),
-    Index("messages_status", "status"),
+    Index(
+        "messages_doubtful",
+        "channel",
+        "due_at",
+        sqlite_where=text("status = 'unknown'"),
+        postgresql_where=text("status = 'unknown'"),
+    ),
+    Index("messages_status", "status", "updated_at"),
     Index("messages_recent", "recipient", "created_at"),
 )
+
+is_doubtful = messages.c.status == literal_column("'unknown'")
+"""Whether it is unknown what became of a message, likewise in the words of its index."""
 
 digest_items = Table(
     "digest_items",

@@ -18,6 +18,8 @@ ChannelName = Literal["email", "sms", "whatsapp", "webhook", "sns", "apprise"]
 ON_CALL = "on-call"
 """In `tell`, stands for the recipients of whoever is on call."""
 
+_FIELDS = ("action", "channel", "country", "segment")  # of an alert that a route may ask about
+
 
 class _Form(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Base of what the file is made of."""
@@ -142,7 +144,7 @@ class Routing:
         self._form = form
         self._rota = rota
         self._rates = {code: Decimal(rate) for code, rate in form.ranking.rates.items()}
-        self._least = [to_minor(route.when.amount_from, form.ranking.currency) for route in form.routes]
+        self._conditions = [_conditions(route, form.ranking.currency) for route in form.routes]
 
     @property
     def channels(self) -> set[ChannelName]:
@@ -185,12 +187,18 @@ class Routing:
 
     def _first(self, alert: Alert) -> int:
         amount = self.worth(alert.amount, alert.currency)
-        for position, (route, least) in enumerate(zip(self.routes, self._least, strict=True)):
-            when = route.when
-            wanted = (
-                (when.action, alert.action), (when.channel, alert.channel), (when.country, alert.country),
-                (when.segment, alert.segment),
-            )  # fmt: skip
-            if amount >= least and all(not allowed or value in allowed for allowed, value in wanted):
+        for position, (least, conditions) in enumerate(self._conditions):
+            if amount < least:
+                continue
+            for field, allowed in conditions:
+                if getattr(alert, field) not in allowed:
+                    break
+            else:
                 return position
         raise AssertionError("the last route fits every alert")
+
+
+def _conditions(route: Route, currency: str) -> tuple[int, list[tuple[str, frozenset[str]]]]:
+    """What a route asks of an alert: the least amount, and of each field it names the values that fit."""
+    named = [(field, frozenset(getattr(route.when, field))) for field in _FIELDS if getattr(route.when, field)]
+    return to_minor(route.when.amount_from, currency), named

@@ -6,8 +6,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from alerts.database.tables import events, incident_alerts, incident_history, incidents
-from alerts.incidents.incident import OPEN, Incident, State, Step, check_step, labels
+from alerts.database.tables import events, incident_alerts, incident_history, incidents, is_open
+from alerts.incidents.incident import Incident, State, Step, check_step, labels
 from vedette.errors import InputError
 from vedette.events import Alert
 from vedette.topics import Name
@@ -48,7 +48,7 @@ def _join(connection: Connection, alerts: Sequence[Alert], value: Callable[[Aler
     of: dict[str, int] = dict(
         connection.execute(
             select(incidents.c.account_id, incidents.c.id)
-            .where(incidents.c.account_id.in_(accounts), incidents.c.state.in_(OPEN))
+            .where(incidents.c.account_id.in_(accounts), is_open)
             .with_for_update()  # nobody closes an incident while alerts join it; SQLite has one writer anyway
         ).all()
     )
@@ -98,7 +98,7 @@ def find(connection: Connection, states: Iterable[State], limit: int | None = No
     """Incidents in these states, the most expensive first."""
     query = (
         select(*_COLUMNS)
-        .where(incidents.c.state.in_(list(states)))
+        .where(incidents.c.state.in_(bindparam("states", list(states), expanding=True, literal_execute=True)))
         .order_by(incidents.c.expected_loss.desc(), incidents.c.id)
         .limit(limit)
     )
@@ -168,7 +168,7 @@ def expire(connection: Connection, untouched_since: int, now: int) -> int:
     stale = list(
         connection.scalars(
             update(incidents)
-            .where(incidents.c.state.in_(OPEN), incidents.c.updated_at < untouched_since)
+            .where(is_open, incidents.c.updated_at < untouched_since)
             .values(state="expired", updated_at=now, escalate_at=None)
             .returning(incidents.c.id)
         )

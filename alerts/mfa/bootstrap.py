@@ -181,6 +181,7 @@ def loops(wired: Wired, settings: Settings, log: Any) -> Iterator[Mapping[str, L
         log=log,
     )
     try:
+        source.check()
         yield {
             "intake": Intake(wired.challenges, source, log).run,
             "messenger": wired.messenger.run,

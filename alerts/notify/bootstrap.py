@@ -9,6 +9,7 @@ from pathlib import Path
 from random import Random, SystemRandom
 from typing import Any
 
+import msgspec
 import structlog
 from sqlalchemy import Connection, Engine, select
 
@@ -21,7 +22,6 @@ from alerts.notify.apprise_urls import AppriseChannel
 from alerts.notify.channel import Channel
 from alerts.notify.courier import Courier
 from alerts.notify.dispatch import Dispatcher
-from alerts.notify.email import EmailChannel
 from alerts.notify.events import EventPublisher
 from alerts.notify.links import Linker
 from alerts.notify.outbox import Row, Tally
@@ -112,11 +112,14 @@ def notifier(
             closing.callback(opened.close)
             return opened
 
+        # They join their groups while the rest is made, and what a crash left to send need not wait for them.
+        alerts = source("", Name.ALERTS, _ALERTS_AT_ONCE)
+        decisions = source("-days", Name.DECISIONS, _DECISIONS_AT_ONCE)
         publisher = EventPublisher(settings, engine, notify.timeout_s, log)
         closing.callback(publisher.close)
         yield Notifier(
-            alerts=source("", Name.ALERTS, _ALERTS_AT_ONCE),
-            decisions=source("-days", Name.DECISIONS, _DECISIONS_AT_ONCE),
+            alerts=alerts,
+            decisions=decisions,
             engine=engine,
             couriers=[
                 Courier(
@@ -153,7 +156,7 @@ def routing_of(settings: Settings, renderer: Renderer) -> Routing:
 def channels(routing: Routing, notify: NotifySettings, clock: Clock) -> list[Channel]:
     """A channel for each that somebody is reached by."""
     makers: dict[ChannelName, Callable[[], Channel]] = {
-        "email": lambda: EmailChannel(notify, notify.parallel),
+        "email": lambda: _email(notify),
         "sms": lambda: TwilioChannel("sms", notify, notify.parallel),
         "whatsapp": lambda: TwilioChannel("whatsapp", notify, notify.parallel),
         "webhook": lambda: WebhookChannel(notify.timeout_s, notify.parallel, clock),
@@ -161,6 +164,12 @@ def channels(routing: Routing, notify: NotifySettings, clock: Clock) -> list[Cha
         "apprise": lambda: AppriseChannel(notify.parallel),
     }
     return [make() for name, make in makers.items() if name in routing.channels]
+
+
+def _email(notify: NotifySettings) -> Channel:
+    from alerts.notify.email import EmailChannel  # noqa: PLC0415, slow to import, and some tell by phone alone
+
+    return EmailChannel(notify, notify.parallel)
 
 
 def linker_of(notify: NotifySettings, random: Random) -> Linker | None:
@@ -215,9 +224,13 @@ def stderr_log() -> Any:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(),
+            structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer(_json),
         ],
     )
+
+
+def _json(line: Any, default: Callable[[Any], Any]) -> str:
+    return msgspec.json.encode(line, enc_hook=default).decode()
 
 
 def _recover(engine: Engine, policy: RetryPolicy, clock: Clock, random: Random, log: Any) -> str:

@@ -20,6 +20,7 @@ from vedette.errors import UnavailableError
 _Changes = list[tuple[Entry, Change]]
 
 _PATIENCE_S = 0.1  # how long what is under way may keep us from looking for what is due
+_LOOKED_UP = 250  # messages in one look, which costs about the same for few
 _GATHER_S = 0.01  # what ends so soon after another is settled with it, in one transaction
 
 
@@ -61,11 +62,11 @@ class Courier:
         """Settle what has ended, and take what is due. Returns False when there is nothing to do now."""
         changes = await self._ended()
         room = self._parallel - len(self._under_way) if self._clock.now_ms() >= self._rest_until else 0
-        entries = await self._exchange(changes, room)
-        if doubtful := [entry for entry in entries if entry.status == "unknown"]:
+        doubtful, due = await self._exchange(changes, room)
+        if doubtful:
             self._looking = asyncio.create_task(self._look_up(doubtful))
             self._under_way.add(self._looking)
-        self._under_way |= {asyncio.create_task(self._send(entry)) for entry in entries if entry.status != "unknown"}
+        self._under_way |= {asyncio.create_task(self._send(entry)) for entry in due}
         return bool(changes or self._under_way)
 
     async def finish(self) -> None:
@@ -84,22 +85,24 @@ class Courier:
         done, self._under_way = await asyncio.wait(self._under_way, timeout=_GATHER_S)
         return [change for task in done for change in task.result()]
 
-    async def _exchange(self, changes: _Changes, room: int) -> list[Entry]:
+    async def _exchange(self, changes: _Changes, room: int) -> tuple[list[Entry], list[Entry]]:
+        """Settle changes; what is to be looked up, all in one look, and what is to be sent."""
         if not changes and room <= 0:
-            return []  # a transaction would only keep others from writing
-        now = self._clock.now_ms()
+            return [], []  # a transaction would only keep others from writing
+        now, channel = self._clock.now_ms(), self._channel.name
         # What is being looked up is still due in the outbox: it must not be taken a second time.
-        doubtful = self._looking not in self._under_way
+        look = room > 0 and self._looking not in self._under_way
 
-        def transact() -> list[Entry]:
+        def transact() -> tuple[list[Entry], list[Entry]]:
             with self._engine.begin() as connection:
                 outbox.settle(connection, changes, now)
-                return outbox.claim(connection, self._channel.name, now, room, doubtful=doubtful)
+                doubtful = outbox.doubtful(connection, channel, now, _LOOKED_UP) if look else []
+                return doubtful, outbox.claim(connection, channel, now, room - bool(doubtful))
 
-        entries = await asyncio.to_thread(transact)
+        taken = await asyncio.to_thread(transact)
         for entry, change in changes:
             self._tell(entry, change, now)
-        return entries
+        return taken
 
     async def _send(self, entry: Entry) -> _Changes:
         target = self._targets.get(entry.message.recipient)
@@ -145,15 +148,16 @@ class Courier:
 
     def _tell(self, entry: Entry, change: Change, now: int) -> None:
         message = entry.message
-        log = self._log.bind(
-            message=entry.id, incident=message.incident, recipient=message.recipient, attempts=change.attempts
-        )
+        about = {
+            "message": entry.id, "incident": message.incident, "recipient": message.recipient,
+            "attempts": change.attempts,
+        }  # fmt: skip
         if change.due_at is not None:
             again_s = round((change.due_at - now) / 1000, 1)
-            log.warning("message deferred", status=change.status, code=change.code, again_s=again_s)
+            self._log.warning("message deferred", **about, status=change.status, code=change.code, again_s=again_s)
             return
         self.settled[change.status] += 1
         if change.status == "sent":
-            log.info("message sent", provider_id=change.provider_id)
+            self._log.info("message sent", **about, provider_id=change.provider_id)
         else:
-            log.error("message not sent", status=change.status, code=change.code)
+            self._log.error("message not sent", **about, status=change.status, code=change.code)

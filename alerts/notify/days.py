@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import msgspec
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
-from alerts.database import insert_new
+from alerts.database import insert_into, insert_new
 from alerts.database.tables import account_days, positions
 from alerts.notify.picture import Day, draw
 from alerts.notify.source import Record
@@ -75,8 +74,7 @@ def _add(connection: Connection, days: dict[tuple[str, int, str], list[int]]) ->
          "flagged": flagged}
         for (account, day, currency), (payments, amount, flagged) in days.items()
     ]  # fmt: skip
-    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert(account_days)
+    statement = insert_into(connection, account_days)
     table, new = account_days.c, statement.excluded
     sums = {name: table[name] + new[name] for name in ("payments", "amount", "flagged")}
     key = [table.account_id, table.day, table.currency]

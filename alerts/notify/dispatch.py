@@ -10,10 +10,19 @@ import msgspec
 from sqlalchemy import Connection, delete, func, select, update
 
 from alerts.database import insert_new
-from alerts.database.tables import digest_items, facts, incident_alerts, incidents, messages, stopped
+from alerts.database.tables import (
+    digest_items,
+    facts,
+    incident_alerts,
+    incidents,
+    is_open,
+    is_untold,
+    messages,
+    stopped,
+)
 from alerts.incidents import store
 from alerts.incidents.attention import allowance, day_of, last_digest, quiet_until
-from alerts.incidents.incident import OPEN, Incident
+from alerts.incidents.incident import Incident
 from alerts.incidents.routing import Route, Routing
 from alerts.notify import links, outbox
 from alerts.notify.message import Message
@@ -70,7 +79,7 @@ class _Run:
         query = (
             select(table.incident_id)
             .join(incidents, incidents.c.id == table.incident_id)
-            .where(table.told.is_(False), incidents.c.told_at.is_not(None), incidents.c.state.in_(OPEN))
+            .where(is_untold, incidents.c.told_at.is_not(None), is_open)
             .distinct()
         )
         for incident, alerts in self._untold(list(self._connection.scalars(query))):
@@ -86,7 +95,7 @@ class _Run:
         room = min(_AT_ONCE, allowance(budget, self._now, zone) - told) if budget else _AT_ONCE
         waiting = (
             select(incidents.c.id)
-            .where(incidents.c.told_at.is_(None), incidents.c.state.in_(OPEN))
+            .where(incidents.c.told_at.is_(None), is_open)
             .order_by(incidents.c.expected_loss.desc(), incidents.c.id)
             .limit(max(room, 0))
         )
@@ -136,11 +145,7 @@ class _Run:
         if before is None or moment <= int(before):
             return
         _remember(self._connection, "digest", str(moment))
-        waiting = list(
-            self._connection.scalars(
-                select(incidents.c.id).where(incidents.c.told_at.is_(None), incidents.c.state.in_(OPEN))
-            )
-        )
+        waiting = list(self._connection.scalars(select(incidents.c.id).where(incidents.c.told_at.is_(None), is_open)))
         for name in self._routing.resolve(budget.digest_to, self._now):
             self._defer(name, waiting)
         self._mark_told(waiting)
@@ -221,7 +226,7 @@ class _Run:
         found: list[tuple[Incident, list[Alert]]] = []
         for part in _parts(numbers):
             of: dict[int, list[Alert]] = {}
-            mine = (table.incident_id.in_(part), table.told.is_(False))
+            mine = (table.incident_id.in_(part), is_untold)
             query = select(table.incident_id, table.body).where(*mine).order_by(table.added_at, table.alert_id)
             for number, body in self._connection.execute(query):
                 of.setdefault(number, []).append(msgspec.json.decode(body, type=Alert))
@@ -236,8 +241,8 @@ class _Run:
     def _mark_told(self, numbers: list[int]) -> None:
         for part in _parts(numbers):
             self._connection.execute(update(incidents).where(incidents.c.id.in_(part)).values(told_at=self._now))
-            table = incident_alerts
-            self._connection.execute(update(table).where(table.c.incident_id.in_(part)).values(told=True))
+            mine = (incident_alerts.c.incident_id.in_(part), is_untold)
+            self._connection.execute(update(incident_alerts).where(*mine).values(told=True))
 
 
 def _parts(numbers: list[int]) -> list[list[int]]:

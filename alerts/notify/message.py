@@ -76,7 +76,7 @@ def decode_alert(value: bytes | None) -> Alert:
 
 def reference_of(key: str) -> str:
     """Ten letters and digits (50 bits) that name a key in every message about it."""
-    return base64.b32encode(hashlib.sha256(key.encode()).digest()).decode()[:10]
+    return base64.b32encode(hashlib.sha256(key.encode()).digest()[:10]).decode()[:10]
 
 
 def mask_account(account: str) -> str:
@@ -87,11 +87,15 @@ def mask_account(account: str) -> str:
 
 def printable(text: str) -> str:
     """Text without control, formatting and line-breaking characters, so that it cannot forge lines or headers."""
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 def gsm(text: str) -> str:
     """Text in the one-septet part of the GSM alphabet: accents are dropped, the rest becomes a question mark."""
+    if _GSM.issuperset(text):
+        return text
     plain = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(character if character in _GSM else "?" for character in plain)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, case, func, or_, select, update
+from sqlalchemy import Connection, Select, bindparam, case, func, or_, select, update
 
 from alerts.database import insert_new
-from alerts.database.tables import links, messages, receipts, rejects
+from alerts.database.tables import is_doubtful, links, messages, receipts, rejects
 from alerts.incidents.routing import ChannelName
 from alerts.notify.message import Message
 from alerts.notify.sender import Change, Status
@@ -96,42 +96,22 @@ def recover(connection: Connection, due_at: int, now: int) -> int:
     ).rowcount
 
 
-def claim(
-    connection: Connection, channel: ChannelName, now: int, most: int, *, doubtful: bool = True
-) -> list[Entry]:  # fmt: skip
-    """The messages of a channel that have been due longest. Those that may be sent are marked as being sent.
+def claim(connection: Connection, channel: ChannelName, now: int, most: int) -> list[Entry]:
+    """The pending messages of a channel that have been due longest, now marked as being sent.
 
     Args:
         connection: In a transaction.
         channel: Whose.
         now: Milliseconds since 1970 UTC.
         most: How many at most.
-        doubtful: Also those that must be looked up, which stay as they are.
     """
     if most <= 0:
         return []
-    statuses = ("pending", "unknown") if doubtful else ("pending",)
-    columns = (messages.c.id, messages.c.body, messages.c.status, messages.c.attempts, messages.c.begun_at)
-    query = (
-        select(*columns)
-        .where(messages.c.channel == channel, messages.c.due_at <= now, messages.c.status.in_(statuses))
-        .order_by(messages.c.due_at, messages.c.id)
-        .limit(most)
-    )
-    entries = [
-        Entry(
-            id=row.id,
-            message=msgspec.json.decode(row.body, type=Message),
-            status="unknown" if row.status == "unknown" else "sending",
-            attempts=row.attempts + (row.status != "unknown"),
-            begun_at=row.begun_at or now,
-        )
-        for row in connection.execute(query)
-    ]
-    if going := [entry.id for entry in entries if entry.status == "sending"]:
+    rows = connection.execute(_due(channel, now, most).where(messages.c.status == "pending")).all()
+    if rows:
         connection.execute(
             update(messages)
-            .where(messages.c.id.in_(going))
+            .where(messages.c.id.in_([row.id for row in rows]))
             .values(
                 status="sending",
                 due_at=None,
@@ -140,7 +120,28 @@ def claim(
                 updated_at=now,
             )
         )
-    return entries
+    return [_entry(row, "sending", row.attempts + 1, now) for row in rows]
+
+
+def doubtful(connection: Connection, channel: ChannelName, now: int, most: int) -> list[Entry]:
+    """The messages of a channel that must be looked up, and stay as they are; see `claim` for the arguments."""
+    rows = connection.execute(_due(channel, now, most).where(is_doubtful))
+    return [_entry(row, "unknown", row.attempts, now) for row in rows]
+
+
+def _due(channel: ChannelName, now: int, most: int) -> Select[Any]:
+    table = messages.c
+    return (
+        select(table.id, table.body, table.attempts, table.begun_at)
+        .where(table.channel == channel, table.due_at <= now)
+        .order_by(table.due_at, table.id)
+        .limit(most)
+    )
+
+
+def _entry(row: Any, status: Status, attempts: int, now: int) -> Entry:
+    message = msgspec.json.decode(row.body, type=Message)
+    return Entry(id=row.id, message=message, status=status, attempts=attempts, begun_at=row.begun_at or now)
 
 
 def settle(connection: Connection, changes: Sequence[tuple[Entry, Change]], now: int) -> None:

@@ -119,6 +119,7 @@ class Notifier:
         )
 
     async def _take_alerts(self, stop: asyncio.Event, until_idle_s: float) -> None:
+        await asyncio.to_thread(self._alerts.check)
         idle_since = self._clock.now_ms()
         while not stop.is_set():
             records = await asyncio.to_thread(self._alerts.take, _TAKE_S)
@@ -149,6 +150,7 @@ class Notifier:
         return self._dispatcher.routing.worth(alert.expected_loss, alert.currency)
 
     async def _take_decisions(self, stop: asyncio.Event) -> None:
+        await asyncio.to_thread(self._decisions.check)
         while not stop.is_set():
             records = await asyncio.to_thread(self._decisions.take, _TAKE_S)
             if records:

@@ -20,7 +20,7 @@ class Record:
 
 
 class Source:
-    """A topic, read in a consumer group. Its calls block, so they belong in a thread.
+    """A topic, read in a consumer group, which it begins to join at once. Its calls block: they belong in a thread.
 
     Args:
         kafka: How to reach the broker.
@@ -30,17 +30,16 @@ class Source:
         most: How many messages are taken at once.
         timeout_s: For the broker's first answer.
         log: A structlog logger.
-
-    Raises:
-        UnavailableError: The broker does not answer, or has no such topic.
     """
 
     def __init__(
         self, kafka: KafkaSettings, *, group: str, member: str, topic: str, most: int, timeout_s: float, log: Any
     ) -> None:
-        self._log = log
+        self._kafka = kafka
         self._topic = topic
         self._most = most
+        self._timeout_s = timeout_s
+        self._log = log
         self.assigned = False
         self._consumer = Consumer(
             kafka.client_config()
@@ -51,21 +50,24 @@ class Source:
                 "auto.offset.reset": "earliest",
                 "session.timeout.ms": 6000,  # another member takes over after so long, not after Kafka's 45 s
                 "heartbeat.interval.ms": 2000,
+                # A fetch that waits on a partition without messages keeps the others waiting behind it: after a
+                # start each may join a fetch later than the one before, and Kafka's 500 ms would pass every time.
+                "fetch.wait.max.ms": 50,
             }
         )
-        try:
-            self._check(kafka, timeout_s)
-            self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
-        except BaseException:
-            self._consumer.close()
-            raise
+        self._consumer.subscribe([topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
 
-    def _check(self, kafka: KafkaSettings, timeout_s: float) -> None:
+    def check(self) -> None:
+        """Wait for the broker's answer that the topic is there.
+
+        Raises:
+            UnavailableError: The broker does not answer, or has no such topic.
+        """
         try:
-            found = self._consumer.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
+            found = self._consumer.list_topics(self._topic, timeout=self._timeout_s).topics[self._topic]
         except KafkaException as error:
             raise UnavailableError(
-                f"no Kafka broker answers at {kafka.bootstrap_servers}",
+                f"no Kafka broker answers at {self._kafka.bootstrap_servers}",
                 remedy="start it or set [kafka] bootstrap_servers",
             ) from error
         if found.error is not None:

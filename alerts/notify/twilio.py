@@ -1,4 +1,8 @@
-"""SMS and WhatsApp through Twilio's REST API, with the official client."""
+"""SMS and WhatsApp through Twilio's REST API, with the official client.
+
+The client makes the requests; forms and answers are plain here. Its classes for them are hundreds of modules, of which
+one resource is used, and its objects cost more than the request.
+"""
 
 import asyncio
 import json
@@ -16,11 +20,6 @@ from urllib.parse import urlencode, urlsplit
 import certifi
 import msgspec
 import urllib3
-from twilio.base.exceptions import (  # type: ignore[import-untyped]
-    TwilioException,
-    TwilioRestException,
-    TwilioServiceException,
-)
 from twilio.http import HttpClient  # type: ignore[import-untyped]
 from twilio.http.response import Response  # type: ignore[import-untyped]
 from twilio.rest import Client  # type: ignore[import-untyped]
@@ -33,8 +32,21 @@ from vedette.clock import MINUTE
 from vedette.errors import UnavailableError
 from vedette.settings import NotifySettings
 
+_ORIGIN = "https://api.twilio.com"
 _PAGE = 1000  # the largest that Twilio gives
 _SLACK_MS = 5 * MINUTE  # how far Twilio's clock may be behind ours
+
+
+class _Created(msgspec.Struct, frozen=True):
+    """What is read of Twilio's answer to a message that it took."""
+
+    sid: str | None = None
+
+
+class _Refused(msgspec.Struct, frozen=True):
+    """What is read of an answer that says why not: Twilio's own code, which is finer than HTTP's."""
+
+    code: int | None = None
 
 
 class _Listed(msgspec.Struct, frozen=True):
@@ -52,6 +64,8 @@ class _Page(msgspec.Struct, frozen=True):
     next_page_uri: str | None
 
 
+_CREATED = msgspec.json.Decoder(_Created)
+_REFUSED = msgspec.json.Decoder(_Refused)
 _PAGES = msgspec.json.Decoder(_Page)
 
 
@@ -119,12 +133,12 @@ class TwilioChannel:
         environment = {"TWILIO_EDGE": ""}
         token = settings.twilio_auth_token.value if settings.twilio_auth_token else ""
         self._client = Client(settings.twilio_account_sid, token, http_client=self._http, environment=environment)
-        self._messages = self._client.messages  # imports hundreds of modules: here, not in dozens of threads at once
+        self._path = f"/2010-04-01/Accounts/{settings.twilio_account_sid}/Messages.json"
         sender = settings.whatsapp_from if name == "whatsapp" else settings.sms_from
         service = sender.startswith("MG")
-        self._fixed = {"messaging_service_sid": sender} if service else {"from_": self._prefix + sender}
+        self._fixed = {"MessagingServiceSid": sender} if service else {"From": self._prefix + sender}
         if settings.public_url:
-            self._fixed["status_callback"] = f"{settings.public_url}/twilio/status"
+            self._fixed["StatusCallback"] = f"{settings.public_url}/twilio/status"
         self._content = settings.whatsapp_content if name == "whatsapp" else ""
         self._threads = ThreadPoolExecutor(parallel, f"twilio-{name}")
 
@@ -159,30 +173,33 @@ class TwilioChannel:
         self._http.close()
 
     def _send(self, message: Message, target: Target) -> Outcome:
-        said: dict[str, Any] = {"body": message.text}
+        said = {"Body": message.text}
         if self._content:
-            said = {"content_sid": self._content, "content_variables": json.dumps({"1": message.text})}
+            said = {"ContentSid": self._content, "ContentVariables": json.dumps({"1": message.text})}
+        form = {"To": self._prefix + target.to.value} | said | self._fixed
         try:
-            created = self._messages.create(to=self._prefix + target.to.value, **said, **self._fixed)
-        except (TwilioRestException, TwilioServiceException) as error:
-            return self._judge(error)
+            answer = self._client.request("POST", _ORIGIN + self._path, data=form)
+            return self._judge(answer.status_code, answer.text)
         except HTTPError as error:
             # Without a connection the request cannot have been read.
             kind = Retry if isinstance(error, NewConnectionError | ConnectTimeoutError) else Unknown
             return kind(code=type(error).__name__, reason="no answer from Twilio")
-        except (TwilioException, ValueError, KeyError) as error:
+        except ValueError as error:  # msgspec's errors are ValueErrors
             # An answer that cannot be read says nothing about the message.
             return Unknown(code=type(error).__name__, reason="Twilio's answer could not be read")
-        if not created.sid:
-            return Unknown(code="no sid", reason="Twilio's answer names no message")
-        return Sent(provider_id=created.sid)
 
-    def _judge(self, error: Any) -> Outcome:
-        code = str(error.code or error.status)
-        reason = f"Twilio answered {error.status}, error {code}"  # its own words may repeat the number
-        if error.status == 429:
+    def _judge(self, status: int, answer: str) -> Outcome:
+        if 200 <= status < 300:
+            sid = _CREATED.decode(answer).sid
+            return Sent(sid) if sid else Unknown(code="no sid", reason="Twilio's answer names no message")
+        try:
+            code = str(_REFUSED.decode(answer).code or status)
+        except ValueError:  # a page of some server between here and Twilio
+            code = str(status)
+        reason = f"Twilio answered {status}, error {code}"  # its own words may repeat the number
+        if status == HTTPStatus.TOO_MANY_REQUESTS:
             return Retry(code=code, reason=reason, after_ms=self._http.retry_after_ms)
-        if error.status >= 500:
+        if status >= 500:
             return Unknown(code=code, reason=reason)
         return Permanent(code=code, reason=reason)
 
@@ -194,7 +211,7 @@ class TwilioChannel:
         try:
             for number, about in asked.items():
                 self._search(self._prefix + number, about, found)
-        except (TwilioException, HTTPError, ValueError) as error:  # msgspec's errors are ValueErrors
+        except (HTTPError, ValueError) as error:
             raise UnavailableError(f"Twilio did not list its messages ({type(error).__name__})") from error
         return found
 
@@ -202,15 +219,12 @@ class TwilioChannel:
         """Read a number's messages from the newest back to before the first of these was handed over.
 
         The list is not asked for by date: a message that is still queued has no date of sending and would be missing.
-        Pages are read bare: the client takes a hundred times as long to make objects of messages nobody asked about.
         """
         wanted = {question.message.reference for question in questions}
         earliest = datetime.fromtimestamp((min(q.begun_at for q in questions) - _SLACK_MS) / 1000, UTC)
-        uri: str | None = f"/2010-04-01/Accounts/{self._client.username}/Messages.json?" + urlencode(
-            {"To": number, "PageSize": _PAGE}
-        )
+        uri: str | None = f"{self._path}?{urlencode({'To': number, 'PageSize': _PAGE})}"
         while uri and wanted:
-            answer = self._client.request("GET", self._client.api.absolute_url(uri))
+            answer = self._client.request("GET", _ORIGIN + uri)
             if answer.status_code != HTTPStatus.OK:
                 raise UnavailableError(f"Twilio did not list its messages, and answered {answer.status_code}")
             page = _PAGES.decode(answer.text)

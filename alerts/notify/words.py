@@ -94,15 +94,15 @@ class Renderer:
         head = f"#{incident.id}" if kind == "incident" else f"#{incident.id}, {t[kind]}"
         loss = format_amount(incident.expected_loss, currency)
         title = f"{t['incident']} {head}: {t['account']} {account}"
-        shown = [_words_of(alert, t) for alert in alerts[:_SHOWN]]
         common: dict[str, Any] = {
             "key": key, "recipient": reader.recipient, "channel": reader.channel, "reference": reference,
             "created_at": now, "incident": incident.id, "subject": f"[Vedette] {title}",
         }  # fmt: skip
         if reader.channel in ("sms", "whatsapp"):
-            return Message(**common, text=_short(t, head, account, shown, len(alerts), reference, incident.id, extras))
+            return Message(**common, text=_short(t, head, account, alerts, reference, incident.id, extras))
         values = {
-            "t": t, "language": reader.language, "subject": common["subject"], "title": title, "alerts": shown,
+            "t": t, "language": reader.language, "subject": common["subject"], "title": title,
+            "alerts": [_gist_of(alert, t) | _facts_of(alert, t) for alert in alerts[:_SHOWN]],
             "expected_loss": loss, "reference": reference, "link": extras.link,
             "more": t["more"].format(count=len(alerts) - _SHOWN) if len(alerts) > _SHOWN else "",
             "picture": PICTURE if extras.picture else "",
@@ -168,8 +168,18 @@ def _languages(directory: Path | None) -> dict[str, dict[str, str]]:
     return found
 
 
-def _words_of(alert: Alert, t: dict[str, str]) -> dict[str, Any]:
-    """An alert as a template may show it: masked, and without anything that could forge a line."""
+def _gist_of(alert: Alert, t: dict[str, str]) -> dict[str, Any]:
+    """An alert in a line, without anything that could forge one."""
+    return {
+        "action": t[alert.action],
+        "amount": format_amount(alert.amount, printable(alert.currency)),
+        "time": format_time(alert.event_time).replace("T", " ")[:16] + " UTC",
+        "reasons": [printable(reason) for reason in alert.reasons],
+    }
+
+
+def _facts_of(alert: Alert, t: dict[str, str]) -> dict[str, Any]:
+    """What else a template may show of an alert, likewise, and masked."""
     facts = (
         (t["score"], f"{alert.score:.1%}"),
         (t["expected_loss"], format_amount(alert.expected_loss, printable(alert.currency))),
@@ -179,22 +189,15 @@ def _words_of(alert: Alert, t: dict[str, str]) -> dict[str, Any]:
         (t["channel"], printable(alert.channel or "")),
         (t["country"], printable(alert.country or "")),
     )
-    return {
-        "action": t[alert.action],
-        "amount": format_amount(alert.amount, printable(alert.currency)),
-        "time": format_time(alert.event_time).replace("T", " ")[:16] + " UTC",
-        "facts": [(name, value) for name, value in facts if value],
-        "reasons": [printable(reason) for reason in alert.reasons],
-    }
+    return {"facts": [(name, value) for name, value in facts if value]}
 
 
 def _short(
-    t: dict[str, str], head: str, account: str, alerts: list[dict[str, Any]], count: int, reference: str, number: int,
-    extras: Extras,
-) -> str:  # fmt: skip
+    t: dict[str, str], head: str, account: str, alerts: Sequence[Alert], reference: str, number: int, extras: Extras
+) -> str:
     """An SMS: the first alert and how many more there are, what may be answered, and the reference."""
-    first = alerts[0]
-    more = f" ({t['more'].format(count=count - 1)})" if count > 1 else ""
+    first = _gist_of(alerts[0], t)
+    more = f" ({t['more'].format(count=len(alerts) - 1)})" if len(alerts) > 1 else ""
     said = f"Vedette {head}: {first['amount']} {first['action']}{more}, {t['account']} {account}, {first['time']}."
     reason = next(iter(first["reasons"]), "")
     why = f" {reason[:1].upper()}{reason[1:]}." if reason else ""

@@ -1,19 +1,21 @@
 """Who is told of what and when: budget, digests, caps, quiet hours, escalation, on both databases."""
 
+import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, event, select
 
 from alerts.database.tables import messages, stopped
 from alerts.incidents import store
 from alerts.incidents.incident import OPEN
 from alerts.incidents.routing_file import read_routing
-from alerts.notify import days
+from alerts.notify import days, outbox
 from alerts.notify.dispatch import Dispatcher
 from alerts.notify.links import Linker
 from alerts.notify.message import Message
@@ -235,3 +237,37 @@ def test_each_recipients_link_is_their_own(team: Callable[..., Team], alert: Cal
     number = told["phone"].incident
     assert f"Responda {number} FRAUDE, {number} OK o {number} MIO." in told["phone"].text
     assert "https" not in told["phone"].text
+
+
+def test_no_statement_reads_everything_that_is_open(
+    sqlite: Engine, tmp_path: Path, alert: Callable[..., Alert]
+) -> None:
+    """However many incidents are open, an alert is taken in and told of, and the dearest are listed, by index."""
+    team = Team(sqlite, tmp_path, ROUTING)
+    said: list[tuple[str, Any]] = []
+
+    @event.listens_for(sqlite, "before_cursor_execute")
+    def listen(*about: Any) -> None:
+        _, _, statement, parameters, _, several = about
+        if statement.startswith(("SELECT", "UPDATE")):
+            said.append((statement, parameters[0] if several else parameters))
+
+    team.take(NOON, alert(1))
+    team.take(NOON + 20 * MINUTE, alert(2))
+    with sqlite.begin() as connection:
+        assert outbox.claim(connection, "email", NOON + HOUR, 5)
+        assert outbox.doubtful(connection, "email", NOON + HOUR, 5) == []
+        assert store.expire(connection, NOON, NOON) == 0
+        assert store.find(connection, OPEN, 5)
+        explained = [
+            row.detail
+            for statement, parameters in list(said)
+            for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    small = (
+        r"stopped|digest_items|incident_alerts USING INDEX incident_alerts_untold|incidents USING INDEX incidents_rank"
+    )
+    assert [step for step in explained if re.match(rf"SCAN (?!{small})", step)] == []
+    assert {"incidents_one_open", "messages_doubtful"} <= set(
+        re.findall(r"USING (?:COVERING )?INDEX (\w+)", " ".join(explained))
+    )

@@ -72,21 +72,22 @@ def test_what_was_being_sent_is_unknown_after_a_crash(engine: Engine, say: Calla
     with engine.begin() as connection:
         assert outbox.recover(connection, NOW + 5000, NOW + 1) == 1
         assert outbox.claim(connection, "email", NOW + 4999, 1) == []
-        (entry,) = outbox.claim(connection, "email", NOW + 5000, 1)
+        assert outbox.claim(connection, "email", NOW + 5000, 1) == []
+        (entry,) = outbox.doubtful(connection, "email", NOW + 5000, 1)
         assert (entry.status, entry.attempts, entry.begun_at) == ("unknown", 1, NOW)
         assert connection.execute(select(messages.c.doubts)).scalar_one() == 1
 
 
-def test_what_is_being_looked_up_is_not_taken_again(engine: Engine, say: Callable[[int], Message]) -> None:
-    """Beside a look-up that is under way others are sent, and those in doubt are left to it."""
+def test_what_is_in_doubt_is_looked_up_and_never_sent(engine: Engine, say: Callable[[int], Message]) -> None:
+    """What is due is sent, what is in doubt is looked up, and neither waits for the other."""
     fill(engine, say, 2)
     with engine.begin() as connection:
         outbox.claim(connection, "email", NOW, 1)
         outbox.recover(connection, NOW, NOW)
-        (sent,) = outbox.claim(connection, "email", NOW + 9, 9, doubtful=False)
-        assert (sent.message.key, sent.status) == ("key-1", "sending")
-        (doubtful,) = outbox.claim(connection, "email", NOW + 9, 9)
+        (doubtful,) = outbox.doubtful(connection, "email", NOW + 9, 9)
         assert (doubtful.message.key, doubtful.status) == ("key-0", "unknown")
+        (sent,) = outbox.claim(connection, "email", NOW + 9, 9)
+        assert (sent.message.key, sent.status) == ("key-1", "sending")
 
 
 def test_the_text_of_a_sent_message_is_dropped(engine: Engine, say: Callable[[int], Message]) -> None:

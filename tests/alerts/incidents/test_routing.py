@@ -1,13 +1,16 @@
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from alerts.incidents.routing import Routing
+from alerts.incidents.routing import Route, Routing, RoutingForm, When
 from alerts.incidents.routing_file import read_routing
 from vedette.errors import SettingsError
-from vedette.events import Alert
+from vedette.events import Action, Alert, Channel
 
 GOOD = """\
 format: 1
@@ -75,6 +78,50 @@ def test_the_first_route_that_fits_decides(read: Callable[..., Routing], alert: 
     assert told(amount=1, country="FR", segment="private") == ["chat"]
     assert told(amount=1, country="FR") == ["desk"]
     assert routing.route([alert(amount=1), alert(**large)]).urgent
+
+
+def some_of(values: list[str]) -> st.SearchStrategy[list[str]]:
+    """A condition: any of these values, or none, which means all."""
+    return st.lists(st.sampled_from(values), unique=True, max_size=3)
+
+
+ACTIONS, CHANNELS, COUNTRIES, SEGMENTS = [*get_args(Action)], [*get_args(Channel)], ["FR", "ES"], ["private", "firm"]
+WHENS = st.builds(
+    When, action=some_of(ACTIONS), channel=some_of(CHANNELS), country=some_of(COUNTRIES), segment=some_of(SEGMENTS),
+    amount_from=st.sampled_from(["0", "10", "20.50"]),
+)  # fmt: skip
+VALUES = st.fixed_dictionaries(
+    {
+        "action": st.sampled_from(ACTIONS),
+        "channel": st.sampled_from([None, *CHANNELS]),
+        "country": st.sampled_from([None, *COUNTRIES, "DE"]),
+        "segment": st.sampled_from([None, *SEGMENTS]),
+        "amount": st.sampled_from([0, 999, 1000, 2049, 2050]),
+    }
+)
+
+
+def fits(when: When, alert: Alert) -> bool:
+    """What a route's condition means, said plainly; amounts in hundredths."""
+    return (
+        alert.amount >= float(when.amount_from) * 100
+        and (not when.action or alert.action in when.action)
+        and (not when.channel or alert.channel in when.channel)
+        and (not when.country or alert.country in when.country)
+        and (not when.segment or alert.segment in when.segment)
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(whens=st.lists(WHENS, max_size=6), values=st.lists(VALUES, min_size=1, max_size=3))
+def test_the_route_is_the_first_that_fits_any_of_the_alerts(
+    whens: list[When], values: list[dict[str, object]], alert: Callable[..., Alert]
+) -> None:
+    """For any routes and alerts it is the one that trying them in their order finds."""
+    routes = [Route(when=when, tell=[f"{number}"]) for number, when in enumerate([*whens, When()])]
+    routing = Routing(RoutingForm(format=1, recipients={"x": {}}, routes=routes), {}, {}, UTC, None)
+    alerts = [alert(**each) for each in values]
+    assert routing.route(alerts) == next(route for route in routes if any(fits(route.when, each) for each in alerts))
 
 
 def test_amounts_are_compared_in_one_currency(read: Callable[..., Routing]) -> None:
