@@ -30,11 +30,13 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
         least_rows_in_leaf: Keeps leaves from learning single frauds by heart.
         features_per_tree: Share of the features that each tree may use.
         features_per_split: Share of those that each split may choose among; trees differ more when it is low.
+        rows_per_tree: Share of the rows, drawn anew for each tree, that it learns from.
+        l2: Penalty on what leaves say; keeps leaves of few frauds modest.
         bins: Histogram bins per feature; rare frauds hide in the tails, so many.
         validation_share: Share of the rows, the latest in time, that calibrate and choose the thresholds.
         contact_cost: Minor units that one false alarm costs.
         boost_from_average: LightGBM's own start; refused where frauds are rare, see `parameters`.
-        seed: Of the feature sampling.
+        seed: Of the sampling of features and rows.
         threads: Training threads; with 1 the booster file has the same bytes on every run.
     """
 
@@ -44,6 +46,8 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
     least_rows_in_leaf: int = 100
     features_per_tree: float = 0.6
     features_per_split: float = 1.0
+    rows_per_tree: float = 1.0
+    l2: float = 0.0
     bins: int = 1023
     validation_share: float = 0.2
     contact_cost: int = 500
@@ -70,6 +74,9 @@ class TrainingConfig(msgspec.Struct, frozen=True, kw_only=True):
             "min_data_in_leaf": self.least_rows_in_leaf,
             "feature_fraction": self.features_per_tree,
             "feature_fraction_bynode": self.features_per_split,
+            "bagging_fraction": self.rows_per_tree,
+            "bagging_freq": int(self.rows_per_tree < 1),
+            "lambda_l2": self.l2,
             "max_bin": self.bins,
             "seed": self.seed,
             "num_threads": self.threads,

@@ -80,11 +80,13 @@ def _logistic(trial: optuna.Trial) -> dict[str, Parameter]:
 
 def _champion(trial: optuna.Trial) -> dict[str, Parameter]:
     return {
-        "trees": trial.suggest_int("trees", 60, 300, log=True),
-        "leaves": trial.suggest_int("leaves", 5, 31, log=True),
-        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.15, log=True),
-        "least_rows_in_leaf": trial.suggest_int("least_rows_in_leaf", 20, 300, log=True),
+        "trees": trial.suggest_int("trees", 50, 400, log=True),
+        "leaves": trial.suggest_int("leaves", 4, 63, log=True),
+        "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
+        "least_rows_in_leaf": trial.suggest_int("least_rows_in_leaf", 10, 300, log=True),
         "features_per_tree": trial.suggest_float("features_per_tree", 0.3, 1.0),
+        "rows_per_tree": trial.suggest_float("rows_per_tree", 0.5, 1.0),
+        "l2": trial.suggest_float("l2", 0.1, 100.0, log=True),
     }
 
 
