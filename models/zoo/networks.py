@@ -33,7 +33,7 @@ def keras() -> Any:
 
 
 class Network:
-    """A binary classifier; the latest tenth of the rows decides when to stop."""
+    """A binary classifier; a tenth of the rows, drawn from everywhere, decides when to stop."""
 
     def __init__(self, build: Callable[[Any, int], list[Any]], settings: Settings) -> None:
         self._build = build
