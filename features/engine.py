@@ -1,9 +1,9 @@
 """The kernels over blobs as Python holds them: one bytes object per account or entity."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,6 @@ from features.activity import PAYMENT, Activity
 from features.catalogue import NAMES
 from features.columns import Columns
 from vedette.errors import StateError
-
-_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -57,17 +55,19 @@ def advance_accounts(
     new, new_starts, broken = kernel_account.advance_accounts(
         buffer,
         starts,
-        _given(slot),
-        _given(columns.time),
-        _given(columns.amount),
-        _given(columns.scale),
-        _given(columns.tx),
-        _given(columns.identifiers),
-        _given(columns.lat),
-        _given(columns.lon),
-        _given(columns.balance),
-        _given(columns.opened_at),
-        _given(np.full(n, PAYMENT, np.int8) if label is None else label),
+        *_given(
+            slot,
+            columns.time,
+            columns.amount,
+            columns.scale,
+            columns.tx,
+            columns.identifiers,
+            columns.lat,
+            columns.lon,
+            columns.balance,
+            columns.opened_at,
+            np.full(n, PAYMENT, np.int8) if label is None else label,
+        ),
         out,
         status,
     )
@@ -91,13 +91,7 @@ def advance_entities(blobs: Sequence[bytes | None], slot: NDArray[np.int64], act
     new, new_starts, broken = kernel_entity.advance_entities(
         buffer,
         starts,
-        _given(slot),
-        _given(activity.time),
-        _given(activity.tx),
-        _given(activity.account),
-        _given(activity.amount),
-        _given(activity.unusual),
-        _given(activity.label),
+        *_given(slot, activity.time, activity.tx, activity.account, activity.amount, activity.unusual, activity.label),
     )
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
@@ -119,9 +113,7 @@ def query_entities(
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    broken = kernel_entity.query_entities(
-        buffer, starts, _given(slot), _given(columns.time), _given(columns.scale), features
-    )
+    broken = kernel_entity.query_entities(buffer, starts, *_given(slot, columns.time, columns.scale), features)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
 
@@ -136,15 +128,16 @@ def stateless_features(columns: Columns) -> NDArray[np.float64]:
     return out
 
 
-def _given(array: NDArray[_Number]) -> NDArray[_Number]:
-    """An array as the kernels take it, in one piece and not to be written.
+def _given(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Arrays as the kernels take them, in one piece and not to be written.
 
     Numba compiles a kernel anew, for seconds, for each mixture of arrays that may and may not be written; and an Arrow
     column is the one or the other by whether it has nulls.
     """
-    fixed = np.ascontiguousarray(array).view()
-    fixed.flags.writeable = False
-    return fixed
+    for array in arrays:
+        fixed = np.ascontiguousarray(array).view()
+        fixed.flags.writeable = False
+        yield fixed
 
 
 def _pack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
