@@ -7,35 +7,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from features.catalogue import catalogue_hash
-from vedette.errors import InputError
+from vedette.files import whole_file
 
 HASH = b"features_hash"
 """Key of the file's metadata: the hash of the catalogue whose features it has."""
 
 
 def write_frame(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write what features.backfill gives, whole or not at all, in a folder that is made; how many rows it has.
+    """Write what features.backfill gives, see vedette.files; how many rows it has.
 
     Raises:
         InputError: The file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     writer: pq.ParquetWriter | None = None
     rows = 0
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            for batch in batches:
-                if writer is None:
-                    schema = batch.schema.with_metadata({HASH: catalogue_hash().encode()})
-                    writer = pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["account_id"])
-                writer.write_batch(batch)
-                rows += len(batch)
-            if writer:
-                writer.close()
-                part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
+    with whole_file(path) as part:
+        for batch in batches:
+            if writer is None:
+                schema = batch.schema.with_metadata({HASH: catalogue_hash().encode()})
+                writer = pq.ParquetWriter(part, schema, compression="zstd", use_dictionary=["account_id"])
+            writer.write_batch(batch)
+            rows += len(batch)
+        if writer:
+            writer.close()
     return rows

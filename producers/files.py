@@ -17,6 +17,7 @@ from producers.frame import SCHEMA
 from producers.mapping import Mapping
 from producers.parse import moments
 from vedette.errors import InputError
+from vedette.files import whole_file
 
 _ROW_GROUP = 250_000
 
@@ -101,30 +102,21 @@ def count_rows(path: Path) -> int | None:
 
 
 def write_parquet(path: Path, batches: Iterable[pa.RecordBatch]) -> int:
-    """Write canonical batches as a Parquet file, whole or not at all, in a folder that is made; how many rows it has.
+    """Write canonical batches as a Parquet file, see vedette.files; how many rows it has.
 
     Raises:
         InputError: The file cannot be written.
     """
-    part = path.with_name(path.name + ".part")
     rows = 0
     waiting: list[pa.RecordBatch] = []
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
-                for batch in batches:
-                    waiting.append(batch)
-                    rows += batch.num_rows
-                    if sum(map(len, waiting)) >= _ROW_GROUP:
-                        writer.write_table(pa.Table.from_batches(waiting))
-                        waiting.clear()
-                writer.write_table(pa.Table.from_batches(waiting, SCHEMA))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be written: {error}", remedy="name another file with --output") from error
+    with whole_file(path) as part, pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+        for batch in batches:
+            waiting.append(batch)
+            rows += batch.num_rows
+            if sum(map(len, waiting)) >= _ROW_GROUP:
+                writer.write_table(pa.Table.from_batches(waiting))
+                waiting.clear()
+        writer.write_table(pa.Table.from_batches(waiting, SCHEMA))
     return rows
 
 
