@@ -99,9 +99,10 @@ class Notifier:
             stop: Set it to end the run.
             until_idle_s: End also once no alert has come for this long and nothing is left to send; 0: never.
         """
+        reached = asyncio.create_task(asyncio.to_thread(self._reach))
         tasks = [
-            asyncio.create_task(self._take_alerts(stop, until_idle_s)),
-            asyncio.create_task(self._take_decisions(stop)),
+            asyncio.create_task(self._take_alerts(stop, until_idle_s, reached)),
+            asyncio.create_task(self._take_decisions(stop, reached)),
             asyncio.create_task(self._regularly(stop, _LOOK_S, self._dispatch)),
             asyncio.create_task(self._regularly(stop, _LOOK_S, self._publisher.step)),
             asyncio.create_task(self._regularly(stop, _HOUSE_S, self._keep_house)),
@@ -118,8 +119,12 @@ class Notifier:
             recorded=self._recorded, rejected=self._rejected, unfinished=await asyncio.to_thread(self._left), **settled
         )
 
-    async def _take_alerts(self, stop: asyncio.Event, until_idle_s: float) -> None:
-        await asyncio.to_thread(self._alerts.check)
+    def _reach(self) -> None:
+        for source in (self._alerts, self._decisions):
+            source.check()
+
+    async def _take_alerts(self, stop: asyncio.Event, until_idle_s: float, reached: "asyncio.Task[None]") -> None:
+        await reached
         idle_since = self._clock.now_ms()
         while not stop.is_set():
             records = await asyncio.to_thread(self._alerts.take, _TAKE_S)
@@ -149,8 +154,8 @@ class Notifier:
     def _worth(self, alert: Alert) -> int:
         return self._dispatcher.routing.worth(alert.expected_loss, alert.currency)
 
-    async def _take_decisions(self, stop: asyncio.Event) -> None:
-        await asyncio.to_thread(self._decisions.check)
+    async def _take_decisions(self, stop: asyncio.Event, reached: "asyncio.Task[None]") -> None:
+        await reached
         while not stop.is_set():
             records = await asyncio.to_thread(self._decisions.take, _TAKE_S)
             if records:
