@@ -65,7 +65,7 @@ class RedisServer(Server):
             "port": str(self.port),
             "dir": str(data),
             "appendonly": "yes",
-            "appendfsync": "everysec",
+            "appendfsync": "always",
             "save": "",
             "maxmemory-policy": "noeviction",
         }
