@@ -148,11 +148,16 @@ class Enrolment:
     def add_passkey(self, account_id: str, credential: str, challenge: bytes) -> bool:
         """Add a passkey if its registration verifies."""
         made = passkeys.registration(credential, challenge, self.party, self.clock.now_ms())
-        known = self.account(account_id).passkeys
-        if made is None or len(known) >= _MOST_PASSKEYS or made.credential_id in [each.credential_id for each in known]:
+        if made is None:
             return False
-        self._change(account_id, "passkey", lambda account: engine.replace(account, passkeys=(*account.passkeys, made)))
-        return True
+
+        def added(account: Account) -> Account | None:
+            known = account.passkeys
+            if len(known) >= _MOST_PASSKEYS or made.credential_id in [each.credential_id for each in known]:
+                return None
+            return engine.replace(account, passkeys=(*known, made))
+
+        return self._change(account_id, "passkey", added)
 
     def remove(self, account_id: str, factor: Factor) -> None:
         """Take a factor away: the app, the number, or all passkeys."""
@@ -216,12 +221,16 @@ class Enrolment:
     def _may_confirm(self, account_id: str) -> bool:
         return self.limiter.allows(_CONFIRMATIONS, account_id, self.clock.now_ms())
 
-    def _change(self, account_id: str, what: str, change: Callable[[Account], Account]) -> None:
+    def _change(self, account_id: str, what: str, change: Callable[[Account], Account | None]) -> bool:
+        """Change an account, unless `change` gives None for what it has become meanwhile."""
         for _ in range(_CONFLICTS):
             before = self.account(account_id)
-            if self._replaced(before, change(before)):
+            after = change(before)
+            if after is None:
+                return False
+            if self._replaced(before, after):
                 self.audit.record("enrolment.changed", account_id, {"what": what})
-                return
+                return True
         raise _contended(account_id)
 
     def _replaced(self, before: Account, after: Account) -> bool:
