@@ -4,7 +4,7 @@ from sklearn.metrics import average_precision_score
 
 from models import zoo
 from models.frame import Frame
-from models.zoo import Entry
+from models.zoo import Entry, networks
 from models.zoo.gan import ConditionalGan
 from models.zoo.networks import keras
 from vedette.errors import UnavailableError
@@ -28,6 +28,15 @@ def test_networks_rank_later_frauds(history: Frame, model: str) -> None:
     truth = history.fraud[JUDGE]
     assert average_precision_score(truth, first) > 3 * truth.mean()
     assert np.array_equal(first, second)
+
+
+def test_a_network_is_the_average_of_its_last_steps(history: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Averaged over all steps its scores vary less than those of the last step alone, which has learned further."""
+    entry, spread = Entry(model="feed_forward", parameters={"epochs": 2}), []
+    for averaged in (1e-6, 0.2, 1.0):
+        monkeypatch.setattr(networks, "AVERAGED", averaged)
+        spread.append(np.std(zoo.fit(entry, history, TEACH).score(history, JUDGE)))
+    assert spread[0] > spread[1] > spread[2]
 
 
 def test_the_focal_loss_and_weights_go_with_networks(history: Frame) -> None:
