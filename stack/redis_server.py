@@ -1,4 +1,4 @@
-"""Redis as a child process: append-only file on, nothing evicted."""
+"""Redis as a child process: every write in its append-only file before it is answered, nothing evicted."""
 
 import os
 import shutil

@@ -36,9 +36,10 @@ def test_acknowledged_writes_survive_a_kill(server: RedisServer, topic_prefix: s
 
 
 def test_nothing_is_evicted_and_everything_is_logged(server: RedisServer) -> None:
-    """Redis runs with an append-only file and refuses writes rather than forgetting keys."""
+    """Redis writes to an append-only file before it answers, and refuses writes rather than forgetting keys."""
     with redis.Redis.from_url(server.url) as client:
         assert client.info("persistence")["aof_enabled"] == 1
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
         assert client.info("memory")["maxmemory_policy"] == "noeviction"
 
 
