@@ -7,11 +7,13 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-# uv works out the pins; it is needed for nothing else.
+# The demo and the tests start the same programs many times; without bytecode each start compiles all of its imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help install demo test lint format bench deep fuzz demo-model lock clean
+.PHONY: help install demo test check lint format bench deep fuzz demo-model lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,10 +24,18 @@ install: .venv/.dev ## everything for development into .venv; other targets do i
 demo: .venv/.runtime ## the whole system on this machine, with simulated payments
 	@$(BIN)/vedette demo $(ARGS)
 
+# Kernels are compiled once, before several processes of pytest would each do it.
 test: .venv/.dev ## format, lint, types, import contracts and all tests
 	@$(MAKE) --no-print-directory lint
+	@echo '== feature kernels'
+	@$(BIN)/vedette features compile
 	@echo '== pytest'
-	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --dist loadfile --durations 20 --durations-min 1 $(ARGS)
+
+check: .venv/.dev ## the daily loop: all checks, and the tests that need no server and take no time
+	@$(MAKE) --no-print-directory lint
+	@echo '== pytest, without servers'
+	@$(BIN)/pytest -q --numprocesses auto --dist loadfile -m 'not servers and not slow and not kafka' $(ARGS)
 
 lint: .venv/.dev ## all checks but the tests
 	@echo '== ruff format'
@@ -36,12 +46,16 @@ lint: .venv/.dev ## all checks but the tests
 	@$(BIN)/mypy
 	@echo '== lint-imports'
 	@$(BIN)/lint-imports
+	@echo '== rooms'
+	@$(BIN)/python -m scripts.rooms
+	@echo '== deptry'
+	@$(BIN)/deptry .
 
 format: .venv/.dev ## put the code in order
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-bench: .venv/.runtime ## measure throughput
+bench: .venv/.dev ## measure throughput, with its references
 	@$(BIN)/vedette bench throughput $(ARGS)
 
 deep: .venv/.deep ## install Keras on JAX, test the deep models and compare them once on simulated payments
@@ -55,7 +69,7 @@ fuzz: .venv/.fuzz ## ten minutes of libFuzzer on the decoders and the state code
 demo-model: .venv/.runtime ## train the model that ships, from simulated payments
 	@$(BIN)/vedette train --simulate --name demo --output models/demo $(ARGS)
 
-lock: .venv/.python ## work out the pins anew; ARGS=--upgrade takes the newest versions
+lock: .venv/.python ## update the pins; ARGS=--upgrade takes the newest versions
 	@$(BIN)/pip install --quiet uv
 	@$(LOCK) --extra stack --extra dev --output-file requirements/dev.txt $(ARGS)
 	@$(LOCK) --extra stack --constraint requirements/dev.txt --output-file requirements/runtime.txt
@@ -81,8 +95,14 @@ clean: ## remove .venv, build output and caches
 .venv/.deep: requirements/deep.txt pyproject.toml | .venv/.python
 .venv/.fuzz: requirements/fuzz.txt pyproject.toml | .venv/.python
 
+# uv installs in seconds what takes pip minutes. It does not read pip's settings, so it is given the index that pip has;
+# where there is no uv for the platform, or it fails, pip does the same.
 .venv/.runtime .venv/.dev .venv/.deep .venv/.fuzz:
 	@echo '== installing $<'
-	@$(BIN)/pip install --quiet --disable-pip-version-check -r $<
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e .
+	@index="$${UV_DEFAULT_INDEX:-$${PIP_INDEX_URL:-$$($(BIN)/pip config get global.index-url 2>/dev/null || true)}}"; \
+	{ $(BIN)/pip install --quiet --disable-pip-version-check uv && \
+		$(BIN)/uv pip install --quiet --python $(BIN)/python $${index:+--default-index "$$index"} \
+			--no-deps -r $< -e . ; } || \
+	{ echo '== uv cannot do it, so pip does' && \
+		$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r $< -e . ; }
 	@touch $@

@@ -1,1 +1,1 @@
-"""Alerts: messages to the fraud team, each sent once."""
+"""Alerts: incidents that the fraud team works on, and the notifier that sends each person one message per channel."""

@@ -1,1 +1,1 @@
-"""Benchmarks: every performance claim of Vedette, measured beside its references in the same run."""
+"""Benchmarks: every performance claim of Vedette, measured together with its references in the same run."""

@@ -1,8 +1,8 @@
-"""Challenges: how many a process issues and settles, and that neither haste nor guessing gets through.
+"""Challenges: the throughput of one process, and its resistance to parallel answers and to guessing.
 
-For four customers at once a challenge is issued, its SMS code made, the code answered, and issue and outcome are
-published to the broker and written to the audit log, all in this process; the SMS itself is not sent, since its speed
-is the provider's.
+For four customers at a time a challenge is issued, its SMS code is created and answered, and issue and outcome are
+published to the broker and written to the audit log, all in this process. The SMS is not sent, since its speed depends
+on the provider.
 """
 
 import logging
@@ -11,52 +11,56 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import structlog
 
-from alerts.audit import open_audit
-from alerts.mfa.bootstrap import keyring_of, rules_of
-from alerts.mfa.challenges import Challenges
-from alerts.mfa.clerk import Clerk
-from alerts.mfa.codes import TOTP_DIGITS, new_secret
-from alerts.mfa.connection import connect
-from alerts.mfa.engine import Answer
-from alerts.mfa.keyring import new_key
-from alerts.mfa.records import Account, Binding, Record, challenge_id_of
-from alerts.mfa.store import Store
+from access.audit import open_audit
+from access.keyring import new_key
+from adapters.http_server import Readiness
+from adapters.kafka_producer import EventProducer
+from adapters.redis import connect
+from bench.measurement import Measurement, Setup
+from challenges.bootstrap import keyring_of, rules_of
+from challenges.challenges import Challenges
+from challenges.codes import TOTP_DIGITS, new_secret
+from challenges.outbox_relay import ChallengeRelay
+from challenges.records import Account, Binding, ChallengeRecord
+from challenges.state_machine import ChallengeAnswer
+from challenges.store import ChallengeStore
 from stack.local import LocalStack
 from stack.topics import apply
 from vedette import Settings
+from vedette.challenge_ids import challenge_id_of
 from vedette.clock import MINUTE, SystemClock
-from vedette.settings import AuditSettings, KafkaSettings, MfaSettings, RedisSettings, Secret
+from vedette.settings import AuditSettings, KafkaSettings, MfaSettings, RedisSettings
+from vedette.settings_base import Secret
 
 _ACCOUNTS = 1000
 _AT_ONCE = 4
-"""Customers at once; the number of accounts is a multiple of it, so that no two meet in an account."""
+"""Number of parallel customers; the number of accounts is a multiple of it, so that no two share an account."""
 
 _PARALLEL = 50
 _VALID_STEPS = 2
 
 
 @dataclass(frozen=True)
-class Result:
-    """What was found.
+class ChallengeFigures(Measurement):
+    """Results of the benchmark.
 
     Args:
-        challenges: How many were settled.
-        settled_per_s: Of them, until the last outcome was on the broker.
-        parallel_answers: Right answers to one challenge at once.
-        parallel_successes: How many of them approved it.
-        guesses: Random codes tried on challenges of one account.
-        guesses_judged: How many were compared with anything before the account was locked.
-        guess_hits: How many were right.
-        guess_odds: Upper bound of the odds of a hit: judged, times the app's codes valid at once, of all there are.
+        challenges: Number of challenges settled.
+        settled_per_s: Challenges settled per second, until the last outcome was on the broker.
+        parallel_answers: Number of simultaneous correct answers to one challenge.
+        parallel_successes: Number of those that approved it.
+        guesses: Number of random codes tried on challenges of one account.
+        guesses_judged: Number of guesses compared with a code before the account was locked.
+        guess_hits: Number of correct guesses.
+        guess_odds: Upper bound of the probability of a hit: guesses compared, times the number of valid codes, over all
+            codes.
         blocked: Whether the account is locked at the end.
     """
 
@@ -71,11 +75,10 @@ class Result:
     blocked: bool
 
 
-def measure(
-    directory: Path, *, challenges: int, guesses: int, broker: str, redis: str, say: Callable[[str], None]
-) -> Result:
-    """Measure with a broker and a Redis of its own, in a directory."""
-    with LocalStack(directory / "stack", broker, redis) as stack:  # type: ignore[arg-type]
+def measure(setup: Setup, *, challenges: int, guesses: int) -> ChallengeFigures:
+    """Measure with a separate broker and Redis."""
+    directory, say = setup.directory, setup.say
+    with LocalStack(directory / "stack", setup.broker, setup.redis) as stack:
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             redis=RedisSettings(url=stack.redis_url),
@@ -86,19 +89,19 @@ def measure(
         clock = SystemClock()
         client = connect(settings.redis)
         with open_audit(settings.audit, clock, "mfa") as audit:
-            store = Store(client, settings.redis.prefix)
+            store = ChallengeStore(client, settings.redis.prefix)
             service = Challenges(store, keyring_of(settings.mfa), rules_of(settings.mfa), clock, os.urandom, audit)
-            clerk = Clerk(service, settings, _quiet_log())
+            relay = ChallengeRelay(service, EventProducer(settings), Readiness(), _quiet_log())
             for number in range(_ACCOUNTS):
                 _enrol(service, f"account-{number}", totp=False)
             say(f"issuing and settling {challenges:,} challenges")
-            rate = _throughput(service, clerk, challenges)
-            say(f"{_PARALLEL} right answers at once")
+            rate = _throughput(service, relay, challenges)
+            say(f"{_PARALLEL} correct answers at once")
             successes = _parallel(service)
             say(f"{guesses:,} guesses on challenges of one account")
             judged, hits, locked = _guess(service, guesses)
         client.close()
-    return Result(
+    return ChallengeFigures(
         challenges=challenges,
         settled_per_s=round(rate, 1),
         parallel_answers=_PARALLEL,
@@ -112,22 +115,22 @@ def measure(
 
 
 def _quiet_log() -> Any:
-    """Warnings alone."""
+    """Return a logger for warnings only."""
     return structlog.wrap_logger(
         structlog.PrintLogger(sys.stderr), wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING)
     )
 
 
-def _throughput(service: Challenges, clerk: Clerk, count: int) -> float:
+def _throughput(service: Challenges, relay: ChallengeRelay, count: int) -> float:
     stop = threading.Event()
-    publishing = threading.Thread(target=clerk.run, args=(stop,))
+    publishing = threading.Thread(target=relay.run, args=(stop,))
 
     def settle(first: int) -> None:
         for number in range(first, count, _AT_ONCE):
             record, code = _asked(service, f"account-{number % _ACCOUNTS}", f"payment-{number}")
             result, _ = service.answer(record.challenge_id, _answer(service, record, "sms", code))
             if result != "approved":
-                raise AssertionError(f"the right code was answered with {result}")
+                raise AssertionError(f"the correct code was answered with {result}")
 
     began = time.monotonic()
     publishing.start()
@@ -159,7 +162,7 @@ def _parallel(service: Challenges) -> int:
 
 
 def _guess(service: Challenges, guesses: int) -> tuple[int, int, bool]:
-    """Guess the codes of an authenticator app, five times on each challenge; gives judged, hits, and whether locked."""
+    """Guess the codes of an authenticator app, five per challenge; return compared, hits, and whether locked."""
     _enrol(service, "victim", totp=True)
     judged = hits = 0
     record = None
@@ -175,13 +178,13 @@ def _guess(service: Challenges, guesses: int) -> tuple[int, int, bool]:
     return judged, hits, last.cause == "account locked"
 
 
-def _asked(service: Challenges, account_id: str, transaction_id: str) -> tuple[Record, str]:
-    """A challenge issued, and its SMS code as the messenger makes it."""
+def _asked(service: Challenges, account_id: str, transaction_id: str) -> tuple[ChallengeRecord, str]:
+    """Return an issued challenge, and its SMS code as created by the notifier."""
     service.issue(_binding(account_id, transaction_id))
     challenge_id = challenge_id_of(account_id, transaction_id)
-    claimed = service.begin_telling(challenge_id, service.clock.now_ms() + MINUTE)
+    claimed = service.begin_notification(challenge_id, service.clock.now_ms() + MINUTE)
     if claimed is None:
-        raise AssertionError(f"{transaction_id} is not to be told")
+        raise AssertionError(f"{transaction_id} is not to be notified")
     state, secrets = claimed
     return state.record, secrets.code
 
@@ -190,9 +193,9 @@ def _binding(account_id: str, transaction_id: str) -> Binding:
     return Binding(transaction_id=transaction_id, account_id=account_id, amount=12_345, currency="EUR", payee="shop")
 
 
-def _answer(service: Challenges, record: Record, factor: str, value: str) -> Answer:
+def _answer(service: Challenges, record: ChallengeRecord, factor: str, value: str) -> ChallengeAnswer:
     return msgspec.convert(
-        {"factor": factor, "value": value, "shown": service.shown(record.challenge_id, record.binding)}, Answer
+        {"factor": factor, "value": value, "shown": service.shown(record.challenge_id, record.binding)}, ChallengeAnswer
     )
 
 

@@ -1,20 +1,20 @@
-"""Whether the worker is as fast with a million accounts as with ten thousand, and whether its memory stays bounded."""
+"""Throughput of the worker with a million accounts compared with ten thousand, and whether its memory is bounded."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 
-from bench.rig import rig, wait_until
-from features import RedisStore
+from bench.environment import environment, wait_until
+from bench.measurement import Measurement, Setup
+from features.store import RedisStore
 
 _START_S = 180.0
 _LONGEST_S = 1_800.0
 
 
 @dataclass(frozen=True)
-class Growth:
+class Growth(Measurement):
     """Transactions per second with few and with many accounts, their ratio, and memory of the run with many."""
 
     few: float
@@ -24,15 +24,13 @@ class Growth:
     rss_at_end_mb: float
 
 
-def measure(
-    directory: Path, *, transactions: int, few: int, many: int, broker: str, redis: str, say: Callable[[str], None]
-) -> Growth:
-    """Two runs over the same number of transactions, each on a stack of its own."""
+def measure(setup: Setup, *, transactions: int, few: int, many: int) -> Growth:
+    """Measure two runs over the same number of transactions, each on a separate stack."""
     rates: list[float] = []
     memory: list[float] = []
     for accounts in (few, many):
-        with rig(directory / str(accounts), broker=broker, redis=redis) as bench:
-            say(f"publishing {transactions:,} transactions of {accounts:,} accounts")
+        with environment(setup.within(str(accounts))) as bench:
+            setup.say(f"publishing {transactions:,} transactions of {accounts:,} accounts")
             sent = bench.load(transactions, accounts)
             store = RedisStore(bench.settings.redis)
             with bench.worker() as worker:
@@ -42,7 +40,7 @@ def measure(
                     return lambda: bench.applied(store) >= sent * part  # noqa: B023 — used within this round
 
                 wait_until(reached(0.05), _START_S, "the first batches", worker)
-                say("running")
+                setup.say("running")
                 first, started = bench.applied(store), wait_until(reached(0.05), 1.0, "the start")
                 wait_until(reached(0.5), _LONGEST_S, "half of it", worker)
                 memory.append(process.memory_info().rss / 1e6)

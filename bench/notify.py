@@ -1,4 +1,4 @@
-"""Alerts through the outbox while the notifier is killed again and again: what is lost, doubled, in doubt, how fast."""
+"""Alerts through the outbox while the notifier is repeatedly killed: lost, duplicated and unknown SMS, and the rate."""
 
 import os
 import signal
@@ -14,39 +14,51 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
-from confluent_kafka import Producer
 from sqlalchemy import Engine, func, select
 
-from alerts.database import open_database
-from alerts.database.tables import incident_alerts, messages
+from adapters.database import open_database
+from adapters.kafka_producer import KafkaProducer
 from alerts.notify import outbox
+from alerts.tables import incident_alerts, messages
+from bench.measurement import Measurement, Setup
 from stack.local import LocalStack
 from stack.sms import SmsSink
 from stack.topics import apply
 from vedette import Alert, Settings, VedetteError
-from vedette.settings import IncidentSettings, KafkaSettings, NotifySettings, RedisSettings, Secret, TopicSettings
+from vedette.settings import (
+    DatabaseSettings,
+    IncidentSettings,
+    KafkaSettings,
+    NotifySettings,
+    RedisSettings,
+    TopicSettings,
+    TwilioSettings,
+)
+from vedette.settings_base import Secret
 from vedette.topics import Name
+from vedette.wording import reason
 
 _TEAMS = 20
-"""Phones that share the alerts, by country: look-ups read the messages of one phone."""
+"""Number of phones that share the alerts, by country: look-ups read the messages of one phone."""
 
 _STANDSTILL_S = 120.0
-_TOKEN = "bench"  # noqa: S105, of the server on this machine
+_TOKEN = "bench"  # noqa: S105, for the local server
+_NEW_DEVICE = reason("device-new", {"of": 41}, 0.7)
 _NOW = 1_763_726_400_000
 
 
 @dataclass(frozen=True)
-class Result:
-    """What became of the alerts.
+class NotifierFigures(Measurement):
+    """Results of the benchmark.
 
     Attributes:
-        alerts: How many there were, each of an account of its own.
-        kills: How often the notifier was killed.
+        alerts: Number of alerts, each of a different account.
+        kills: Number of times the notifier was killed.
         lost: Alerts without an SMS at the provider.
-        doubled: SMS beyond the first of their message.
-        unknown: Outcomes that nobody knew, and that were looked up.
-        rate_per_s: Alerts a second from the first start to the last SMS, kills, restarts and look-ups included.
-        steady_per_s: SMS a second while a process was sending, without the times from its start to its first SMS.
+        doubled: SMS beyond the first of each message.
+        unknown: Messages of unknown outcome, which were looked up.
+        rate_per_s: Alerts per second from the first start to the last SMS, kills, restarts and look-ups included.
+        steady_per_s: SMS per second while a process was sending, without the time from its start to its first SMS.
     """
 
     alerts: int
@@ -59,39 +71,34 @@ class Result:
 
 
 def measure(
-    directory: Path, *, alerts: int, kill_every_s: float, broker: str, say: Callable[[str], None],
-    show: Callable[[int], None],
-) -> Result:  # fmt: skip
-    """Publish alerts, and let notifiers tell of them by SMS, each killed after so many seconds; 0: never.
+    setup: Setup, *, alerts: int, kill_every_s: float, show: Callable[[int], None] = lambda _: None
+) -> NotifierFigures:
+    """Publish alerts, and let notifiers send them by SMS, each killed after some seconds.
 
     Args:
-        directory: For everything it needs.
-        alerts: How many.
-        kill_every_s: How long a notifier lives.
-        broker: apache or embedded.
-        say: Told what is being done.
-        show: Told how many SMS the provider has.
+        setup: Setup of the benchmark.
+        alerts: Number of alerts.
+        kill_every_s: Lifetime of a notifier, seconds; 0 never kills one.
+        show: Called with the number of SMS at the provider.
     """
-    with LocalStack(directory / "stack", broker, "embedded") as stack, _sink() as (url, account, sink):  # type: ignore[arg-type]
+    directory, say = setup.directory, setup.say
+    with LocalStack(directory / "stack", setup.broker, setup.redis) as stack, _sink() as (url, account, sink):
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             topics=TopicSettings(),
             redis=RedisSettings(url=stack.redis_url),
-            incidents=IncidentSettings(
-                database=f"sqlite:///{directory / 'alerts.sqlite'}", routing=str(directory / "routing.yaml")
-            ),
-            notify=NotifySettings(
-                sms_from="+14155550100", twilio_account_sid=account, twilio_auth_token=Secret(_TOKEN),
-                twilio_base_url=url, parallel=32,
-            ),
-        )  # fmt: skip
+            database=DatabaseSettings(url=f"sqlite:///{directory / 'alerts.sqlite'}"),
+            twilio=TwilioSettings(account_sid=account, auth_token=Secret(_TOKEN), base_url=url),
+            incidents=IncidentSettings(routing=str(directory / "routing.yaml")),
+            notify=NotifySettings(sms_from="+14155550100", parallel=32),
+        )
         (directory / "routing.yaml").write_text(_routing(), encoding="utf-8")
         apply(settings)
         say(f"publishing {alerts:,} alerts")
         _publish(settings, alerts)
-        engine = open_database(settings.incidents)
+        engine = open_database(settings.database)
         try:
-            say("telling of them")
+            say("notifying")
             return _tell(settings, engine, sink, directory, alerts, kill_every_s, show)
         finally:
             engine.dispose()
@@ -100,7 +107,7 @@ def measure(
 def _tell(
     settings: Settings, engine: Engine, sink: Path, directory: Path, alerts: int, kill_every_s: float,
     show: Callable[[int], None],
-) -> Result:  # fmt: skip
+) -> NotifierFigures:  # fmt: skip
     kills, sending_s = 0, 0.0
     began = moved = time.monotonic()
     arrived = 0
@@ -110,7 +117,7 @@ def _tell(
             process = _start(settings, log)
             started, first = time.monotonic(), 0.0
             try:
-                # Never before it has sent something: a machine that starts it too slowly would get nowhere.
+                # Not before it has sent something: on a slow machine there would be no progress otherwise.
                 while not finished and not (kill_every_s and first and time.monotonic() - started >= kill_every_s):
                     time.sleep(0.05)
                     count = _count(sink)
@@ -126,7 +133,7 @@ def _tell(
             finally:
                 process.send_signal(signal.SIGKILL)
                 process.wait()
-            # What was on its way still arrives: the next process has not sent it.
+            # Messages in flight still arrive: the next process has not sent them.
             while (count := _count(sink)) > arrived:
                 arrived, moved = count, time.monotonic()
                 time.sleep(0.03)
@@ -136,7 +143,7 @@ def _tell(
     bodies = Counter(line[-10:] for line in sink.read_text(encoding="utf-8").splitlines())
     with engine.connect() as connection:
         doubts = connection.execute(select(func.sum(messages.c.doubts))).scalar_one()
-    return Result(
+    return NotifierFigures(
         alerts=alerts,
         kills=kills,
         lost=alerts - len(bodies),
@@ -148,7 +155,7 @@ def _tell(
 
 
 def _settled(engine: Engine, alerts: int) -> bool:
-    """Whether all alerts are in incidents and nothing is left to try."""
+    """Return whether all alerts are in incidents and nothing is left to send."""
     with engine.connect().execution_options(reads=True) as connection:
         taken = connection.execute(select(func.count()).select_from(incident_alerts)).scalar_one()
         return taken == alerts and outbox.unfinished(connection) == 0
@@ -156,27 +163,25 @@ def _settled(engine: Engine, alerts: int) -> bool:
 
 def _start(settings: Settings, log: BinaryIO) -> "subprocess.Popen[bytes]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VEDETTE_")}
-    for section in ("kafka", "incidents", "notify"):
+    for section in ("kafka", "database", "twilio", "incidents", "notify"):
         for key, value in msgspec.to_builtins(getattr(settings, section)).items():
             if isinstance(value, str | int | float) and not isinstance(value, bool):
                 environment[f"VEDETTE_{section.upper()}__{key.upper()}"] = str(value)
-    environment["VEDETTE_NOTIFY__TWILIO_AUTH_TOKEN"] = _TOKEN
+    environment["VEDETTE_TWILIO__AUTH_TOKEN"] = _TOKEN
     command = [sys.executable, "-P", "-m", "cli", "notify"]
     return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
 
 def _publish(settings: Settings, count: int) -> None:
-    producer = Producer(settings.kafka.client_config() | {"partitioner": "murmur2_random", "acks": "all"})
+    producer = KafkaProducer(settings.kafka, quiet=True)
     for number in range(count):
         alert = Alert(
             alert_id=f"alert-{number}", transaction_id=f"t-{number}", account_id=f"account-{number}", event_time=_NOW,
             amount=50_000 + number, currency="EUR", action="review", score=0.9, expected_loss=45_000 + number,
-            reasons=["new device"], country=_country(number % _TEAMS),
+            reasons=[_NEW_DEVICE], country=_country(number % _TEAMS),
         )  # fmt: skip
-        producer.produce(settings.topics.prefix + Name.ALERTS, msgspec.json.encode(alert), alert.account_id)
-        producer.poll(0)
-    if producer.flush(60):
-        raise VedetteError("the broker did not take the alerts")
+        producer.send(settings.topics.prefix + Name.ALERTS, msgspec.json.encode(alert), alert.account_id)
+    producer.flush()
 
 
 def _country(team: int) -> str:
@@ -185,13 +190,13 @@ def _country(team: int) -> str:
 
 def _routing() -> str:
     people = [f'  team-{team}: {{channel: sms, to: "+1415555{1000 + team}"}}' for team in range(_TEAMS)]
-    routes = [f"  - {{when: {{country: [{_country(team)}]}}, tell: [team-{team}]}}" for team in range(_TEAMS)]
-    return "\n".join(["format: 1", "recipients:", *people, "routes:", *routes, "  - tell: [team-0]", ""])
+    routes = [f"  - {{when: {{country: [{_country(team)}]}}, notify: [team-{team}]}}" for team in range(_TEAMS)]
+    return "\n".join(["format: 1", "recipients:", *people, "routes:", *routes, "  - notify: [team-0]", ""])
 
 
 @contextmanager
 def _sink() -> Iterator[tuple[str, str, Path]]:
-    """Twilio's stand-in in a process of its own, as far away as on this machine can be; it writes what it keeps."""
+    """Run Twilio's stand-in in a separate process; it writes one line for each message."""
     with tempfile.TemporaryDirectory(prefix="vedette-sms-") as folder:
         kept = Path(folder) / "kept"
         kept.touch()
@@ -207,7 +212,7 @@ def _sink() -> Iterator[tuple[str, str, Path]]:
 
 
 def _count(kept: Path) -> int:
-    """How many SMS have been kept: a line each."""
+    """Return the number of SMS kept, one per line."""
     return kept.read_bytes().count(b"\n")
 
 
@@ -217,7 +222,7 @@ def _serve(kept: Path) -> None:
         SmsSink(auth_token=_TOKEN, on_sms=lambda sms: print(sms.body, file=file)) as sink,
     ):
         print(sink.url, sink.account_sid, flush=True)
-        sys.stdin.read()  # until whoever started this is gone
+        sys.stdin.read()  # until the parent process ends
 
 
 if __name__ == "__main__":

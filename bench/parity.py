@@ -1,4 +1,4 @@
-"""Published features against those of the stream: the same transactions through broker, worker and Redis."""
+"""Published features compared with those of the stream: the same transactions through broker, worker and Redis."""
 
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -9,23 +9,25 @@ from threading import Event
 import numpy as np
 import pyarrow as pa
 
-from bench.rig import rig, wait_until
-from features import NAMES, RedisStore
+from adapters.kafka_reader import BATCHES_AT_ONCE, TopicReader
+from bench.environment import environment, wait_until
+from bench.measurement import Setup
+from features.catalogue import NAMES
 from features.parity import Comparison, Golden, Parity
+from features.store import RedisStore
 from producers.bootstrap import publish
 from producers.replay import Plan
-from streams.arrow import read
-from streams.dlq import letters
-from streams.log import BATCHES_AT_ONCE, TopicLog
+from streams.arrow import by_column, read
+from streams.history.dead_letters import letters
 from vedette import VedetteError
 from vedette.clock import DAY
 from vedette.topics import Name
 
 _ALIGN_MS = 6 * DAY
-"""Less than the delay of labels and of the merchants' windows, so that no partition runs ahead of what these need."""
+"""Less than the delay of labels and of merchant windows, so that no partition gets ahead of the data they need."""
 
 _WORKER_S = 240.0
-"""A worker's first start compiles the kernels."""
+"""Time-out that allows for compiling the kernels on the first start."""
 
 Show = Callable[[int], None]
 
@@ -33,34 +35,30 @@ Show = Callable[[int], None]
 def verify_through_stream(
     golden: Path,
     batches: Iterable[pa.RecordBatch],
-    directory: Path,
+    setup: Setup,
     *,
-    broker: str,
-    redis: str,
     on_published: Show = lambda _: None,
     on_compared: Show = lambda _: None,
 ) -> Parity:
     """Publish transactions and their labels, let a worker decide on them, and compare its feature log.
 
     Args:
-        golden: As features.parity.verify takes it.
-        batches: Likewise, with the columns of the canonical frame.
-        directory: For the stack's data and logs.
-        broker: `apache` or `embedded`.
-        redis: `system` or `embedded`.
-        on_published: Told how many transactions have been published; the worker is close behind.
-        on_compared: Told how many have been compared.
+        golden: As for features.parity.verify.
+        batches: Their transactions, with the columns of the canonical frame.
+        setup: Setup of the benchmark.
+        on_published: Called with the number of transactions published.
+        on_compared: Called with the number of rows compared.
 
     Raises:
         InputError: As features.parity.verify.
-        UnavailableError: A part is not installed, or stands still.
-        VedetteError: The worker ended, or set a message aside.
+        UnavailableError: A part is not installed, or makes no progress.
+        VedetteError: The worker ended, or dead-lettered a message.
     """
     published = Golden(golden)
     comparison = Comparison(published)
 
     with (
-        rig(directory, broker=broker, redis=redis) as bench,
+        environment(setup) as bench,
         closing(RedisStore(bench.settings.redis)) as store,
         bench.worker() as worker,
     ):
@@ -78,9 +76,9 @@ def verify_through_stream(
                 remedy="features can only be compared when every message counts",
             )
         compared = 0
-        with closing(TopicLog(settings, Name.FEATURES, at_once=BATCHES_AT_ONCE)) as log:
+        with closing(TopicReader(settings, Name.FEATURES, at_once=BATCHES_AT_ONCE)) as log:
             for message in chain.from_iterable(log):
-                batch = read(message.value())
+                batch = by_column(read(message.value()))
                 columns = [batch.column(name).to_numpy() for name in NAMES]
                 comparison.take(batch.column("transaction_id"), np.column_stack(columns))
                 on_compared(compared := compared + len(batch))

@@ -1,19 +1,18 @@
-"""From kill -9 of the worker to the first decision of the one started in its place."""
+"""Time from kill -9 of the worker to the first decision of its replacement."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
-from bench.probe import Probe
-from bench.rig import rig, wait_until
+from bench.environment import environment, wait_until
+from bench.load_generator import LoadGenerator
+from bench.measurement import Measurement, Setup
 
 _RATE = 500
 _START_S = 180.0
 
 
 @dataclass(frozen=True)
-class Recovery:
+class Recovery(Measurement):
     """Seconds without a decision; `named` says whether the worker had an instance name, and so needed no time-out."""
 
     seconds: float
@@ -21,21 +20,24 @@ class Recovery:
     named: bool
 
 
-def measure(directory: Path, *, named: bool, broker: str, redis: str, say: Callable[[str], None]) -> Recovery:
+def measure(setup: Setup, *, named: bool) -> Recovery:
     """Kill a worker under a steady load and start another at once."""
     instance = "bench-worker" if named else ""
-    with rig(directory, broker=broker, redis=redis, instance=instance) as bench, Probe(bench, _RATE) as probe:
+    with (
+        environment(setup, instance=instance) as bench,
+        LoadGenerator(bench, _RATE) as load,
+    ):
         with bench.worker() as worker:
-            say("waiting for the worker")
-            wait_until(lambda: len(probe.latencies) > _RATE, _START_S, "the first decisions", worker)
+            setup.say("waiting for the worker")
+            wait_until(lambda: len(load.latencies) > _RATE, _START_S, "the first decisions", worker)
             worker.kill()
             worker.wait()
             killed = perf_counter()
-        say("killed; starting another")
+        setup.say("killed; starting another")
         with bench.worker() as worker:
-            # What the first had published just before it died may still be on its way to the probe.
+            # The last decisions of the first worker may still be on their way to the load generator.
             wait_until(
-                lambda: probe.last_decision > killed + 1.0, _START_S, "the second worker's first decision", worker
+                lambda: load.last_decision > killed + 1.0, _START_S, "the second worker's first decision", worker
             )
-            seconds = probe.last_decision - killed
+            seconds = load.last_decision - killed
     return Recovery(round(seconds, 2), bench.settings.worker.session_timeout_s, named)

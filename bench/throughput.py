@@ -1,12 +1,11 @@
-"""Transactions per second of one worker process, beside a naive worker, Quix Streams and the bare calls."""
+"""Transactions per second of one worker process, a naive worker, Quix Streams and the bare calls."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from time import perf_counter
 
-from bench.rig import Rig, rig, run_reference, wait_until
-from features import RedisStore
+from bench.environment import BenchEnvironment, environment, run_reference, wait_until
+from bench.measurement import Measurement, Setup
+from features.store import RedisStore
 from vedette import VedetteError
 from vedette.topics import Name
 
@@ -17,8 +16,8 @@ _LONGEST_S = 600.0
 
 
 @dataclass(frozen=True)
-class Throughput:
-    """Events per second, and where the worker's time went."""
+class Throughput(Measurement):
+    """Events per second, and the worker's time by stage."""
 
     vedette: float
     naive: float
@@ -28,36 +27,43 @@ class Throughput:
     stages_us: dict[str, float]
     """Microseconds per transaction by stage; stages overlap."""
 
+    def lines(self) -> list[str]:
+        """Return each rate with its proportion, and the stages."""
+        return [
+            f"vedette {self.vedette:>9,.0f}/s",
+            f"naive   {self.naive:>9,.0f}/s   vedette is {self.vedette / self.naive:.0f} times as fast",
+            f"quix    {self.quix:>9,.0f}/s   vedette is {self.vedette / self.quix:.1f} times as fast",
+            f"limit   {self.limit:>9,.0f}/s   vedette reaches {self.vedette / self.limit:.0%} of it",
+            *(f"  {stage:<9} {spent:6.2f} µs per transaction" for stage, spent in self.stages_us.items()),
+        ]
 
-def measure(
-    directory: Path, *, transactions: int, accounts: int, partitions: int, broker: str, redis: str,
-    say: Callable[[str], None],
-) -> Throughput:  # fmt: skip
-    """Fill the topic, then let each have a go at it alone.
+
+def measure(setup: Setup, *, transactions: int, accounts: int, partitions: int) -> Throughput:
+    """Fill the topic, then run each of the four on it alone.
 
     Args:
-        directory: For the stack's data and logs.
-        transactions: How many.
-        accounts: Of how many accounts.
-        partitions: Of the topics.
-        broker: `apache` or `embedded`.
-        redis: `system` or `embedded`.
-        say: Told what goes on.
+        setup: Setup of the benchmark.
+        transactions: Number of transactions.
+        accounts: Number of accounts they belong to.
+        partitions: Number of partitions of the topics.
+
+    Raises:
+        VedetteError: A reference failed, or not every transaction got its decision.
     """
-    with rig(directory, broker=broker, redis=redis, partitions=partitions) as bench:
-        say(f"publishing {transactions:,} transactions of {accounts:,} accounts")
+    with environment(setup, partitions=partitions) as bench:
+        setup.say(f"publishing {transactions:,} transactions of {accounts:,} accounts")
         sent = bench.load(transactions, accounts)
-        say("the bare calls")
+        setup.say("the bare calls")
         limit = run_reference("bench.references.limit", bench, sent, _LONGEST_S)
-        say("the naive worker")
+        setup.say("the naive worker")
         naive = run_reference("bench.references.naive", bench, min(NAIVE_EVENTS, sent), _LONGEST_S)
-        say("the same features and model on Quix Streams")
-        few = bench.beside("few.")
-        share = min(1.0, QUIX_EVENTS / sent)  # as many payments an account as the others see
+        setup.say("the same features and model on Quix Streams")
+        few = bench.with_prefix("few.")
+        share = min(1.0, QUIX_EVENTS / sent)  # as many payments per account as for the others
         quix_events = few.load(int(sent * share), max(int(accounts * share), 100))
         quix = run_reference("bench.references.quix", few, quix_events, _LONGEST_S)
         before = bench.messages(Name.DECISIONS)
-        say("vedette")
+        setup.say("vedette")
         rate, stages = _worker(bench, sent)
         decided = bench.messages(Name.DECISIONS) - before
         if decided != sent:
@@ -65,7 +71,7 @@ def measure(
     return Throughput(rate, naive, quix, limit, sent, stages)
 
 
-def _worker(bench: Rig, sent: int) -> tuple[float, dict[str, float]]:
+def _worker(bench: BenchEnvironment, sent: int) -> tuple[float, dict[str, float]]:
     store = RedisStore(bench.settings.redis)
     with bench.worker() as worker:
         wait_until(lambda: bench.applied(store) > 0, _WORKER_START_S, "the first batch", worker)

@@ -1,1 +1,1 @@
-"""The `vedette` command: one file per room, no logic."""
+"""The `vedette` command: one file per group of commands, which reads options and prints results."""

@@ -1,4 +1,4 @@
-"""`python -m cli` is `vedette`."""
+"""Entry point of `python -m cli`, the same as `vedette`."""
 
 from cli.main import main
 

@@ -1,4 +1,4 @@
-"""`vedette access`: who may call the institution's API."""
+"""`vedette access`: credentials for the institution's API."""
 
 from typing import TYPE_CHECKING
 
@@ -7,14 +7,14 @@ import typer
 from cli.context import settings_of
 
 if TYPE_CHECKING:
-    from alerts.access import Credential
+    from access.credentials import Credential
 
 _JSON = typer.Option(False, "--json", help="print JSON")
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    access = typer.Typer(no_args_is_help=True, help="Who may call the institution's API.")
+    access = typer.Typer(no_args_is_help=True, help="Credentials for the institution's API.")
     access.command()(create)
     access.command("list")(list_)
     access.command()(revoke)
@@ -23,16 +23,16 @@ def register(app: typer.Typer) -> None:
 
 def create(
     ctx: typer.Context,
-    name: str = typer.Argument(help="whose it is, for people"),
+    name: str = typer.Argument(help="name of the owner"),
     role: str = typer.Option(..., help="app, representative, analyst or auditor"),
     scope: list[str] = typer.Option([], help="only this scope of the role; may be repeated"),
-    days: int = typer.Option(365, min=1, max=3650, help="it expires after so many days"),
+    days: int = typer.Option(365, min=1, max=3650, help="days until it expires"),
     as_json: bool = _JSON,
 ) -> None:
-    """Make a credential and show its API key, this once."""
+    """Create a credential and show its API key, which is not shown again."""
     import msgspec
 
-    from alerts.access import create as make
+    from access.admin import create as make
 
     made = make(settings_of(ctx), name, role, scope, days=days)
     if as_json:
@@ -44,10 +44,10 @@ def create(
 
 
 def list_(ctx: typer.Context, as_json: bool = _JSON) -> None:
-    """List all credentials, with those that have ended."""
+    """List all credentials, including revoked and expired ones."""
     import msgspec
 
-    from alerts.access import list_all
+    from access.admin import list_all
 
     found = list_all(settings_of(ctx))
     if as_json:
@@ -57,13 +57,13 @@ def list_(ctx: typer.Context, as_json: bool = _JSON) -> None:
 
 
 def revoke(ctx: typer.Context, credential: str = typer.Argument(help="its id"), as_json: bool = _JSON) -> None:
-    """End a credential now, and every token given for it."""
+    """Revoke a credential and every token issued for it, with immediate effect."""
     import msgspec
 
-    from alerts.access import revoke as end
+    from access.admin import revoke as end
 
     ended = end(settings_of(ctx), credential)
-    typer.echo(msgspec.json.encode(ended) if as_json else f"{ended.id} ({ended.name}) may call no more")
+    typer.echo(msgspec.json.encode(ended) if as_json else f"{ended.id} ({ended.name}) may no longer call the API")
 
 
 def _show(credentials: "list[Credential]") -> None:
@@ -73,7 +73,13 @@ def _show(credentials: "list[Credential]") -> None:
     from vedette.clock import format_time
 
     table = Table(Column("id", no_wrap=True), "name", Column("role", no_wrap=True), "scopes", "until")
-    for each in credentials:
-        until = f"revoked {format_time(each.revoked_at)}" if each.revoked_at else format_time(each.expires_at)
-        table.add_row(each.id, each.name.replace("[", r"\["), each.role, " ".join(each.scopes), until)
+    for credential in credentials:
+        until = (
+            f"revoked {format_time(credential.revoked_at)}"
+            if credential.revoked_at
+            else format_time(credential.expires_at)
+        )
+        table.add_row(
+            credential.id, credential.name.replace("[", r"\["), credential.role, " ".join(credential.scopes), until
+        )
     Console().print(table)

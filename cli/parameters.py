@@ -9,10 +9,10 @@ if TYPE_CHECKING:
 
 
 def choices(texts: "Iterable[str]") -> "dict[str, list[Parameter]]":
-    """From texts like `max_depth=3,6` the values of each parameter.
+    """Return the values of each parameter from texts such as `max_depth=3,6`.
 
     Raises:
-        InputError: One has no value, or its value is neither a number nor true or false.
+        InputError: A text has no value, or its value is neither a number nor true or false.
     """
     import msgspec
 

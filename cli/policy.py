@@ -16,10 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def check(file: Path = typer.Argument(help="the policy, a YAML file")) -> None:
-    """Check a policy file against its form and against the features there are."""
-    from features import NAMES
-    from streams.policy import load_policy
-    from streams.scoring import EVENT_COLUMNS
+    """Check a policy file against its schema and the feature catalogue."""
+    from decisions.policy_file import load_policy
+    from decisions.strategy import EVENT_COLUMNS
+    from features.catalogue import NAMES
 
     policy = load_policy(file, {*NAMES, *EVENT_COLUMNS})
     typer.echo(f"{policy.name} is valid")
@@ -28,12 +28,12 @@ def check(file: Path = typer.Argument(help="the policy, a YAML file")) -> None:
 def apply(
     ctx: typer.Context,
     file: Path = typer.Argument(help="the policy, a YAML file"),
-    reason: str = typer.Option(..., "--reason", help="why; goes to the workers with the policy"),
-    approver: str = typer.Option(..., "--approver", help="who decides this"),
+    reason: str = typer.Option(..., "--reason", help="reason, published with the policy"),
+    approver: str = typer.Option(..., "--approver", help="person who approves the change"),
 ) -> None:
     """Put a policy into force in all workers, between two batches."""
-    from streams.control import publish
-    from streams.service import policy_record
+    from streams.active_strategies import policy_record
+    from streams.control_publisher import publish
     from vedette.clock import SystemClock
 
     record = policy_record(file, approver=approver, reason=reason, at=SystemClock().now_ms())

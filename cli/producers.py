@@ -1,4 +1,4 @@
-"""`vedette simulate` and `vedette replay`: transactions made up or read from a file, onto Kafka."""
+"""`vedette simulate` and `vedette replay`: publish simulated transactions or those of a file to Kafka."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli.context import settings_of
+from cli.exit_codes import INTERRUPTED, require_some
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from producers.align import Positions
-    from producers.replay import Report
+    from producers.aligner import Positions
+    from producers.replay import ReplayReport
     from vedette import Settings
-
-_INTERRUPTED = 130
 
 
 def register(app: typer.Typer) -> None:
@@ -37,19 +36,22 @@ def simulate(
         [],
         "--scenario",
         metavar="NAME[=NUMBER]",
-        help="only these frauds (repeat it), and how many a day (default: all)",
+        help="only these frauds (repeat it), and their number per day (default: all)",
     ),
     no_scenario: list[str] = typer.Option([], "--no-scenario", metavar="NAME", help="not this fraud (repeat it)"),
-    label_delay_days: float = typer.Option(7.0, "--label-delay", metavar="DAYS", help="until the truth is known"),
+    returns: float = typer.Option(
+        0.01, "--returns", metavar="SHARE", help="share of honest payments that are reversed or refunded"
+    ),
+    label_delay_days: float = typer.Option(7.0, "--label-delay", metavar="DAYS", help="days until a label arrives"),
     late_labels: float = typer.Option(0.0, "--late-labels", metavar="SHARE", help="share of labels later than that"),
     output: str = typer.Option("", "--output", metavar="FILE", help="write a .parquet file"),
     publish: bool = typer.Option(False, "--publish", help="send transactions and labels to Kafka"),
-    speed: float = typer.Option(0.0, "--speed", help="event time per real time, 60 is an hour a minute"),
+    speed: float = typer.Option(0.0, "--speed", help="event time per real time, 60 is an hour per minute"),
     flat_out: bool = typer.Option(False, "--flat-out", help="as fast as possible (default)"),
     progress: bool = typer.Option(True, "--progress/--no-progress", help="show a progress bar"),
     as_json: bool = typer.Option(False, "--json", help="print the summary as JSON"),
 ) -> None:
-    """Make up card transactions with frauds in them: into a file, or onto Kafka."""
+    """Simulate card transactions that include frauds, and write them to a file or to Kafka."""
     from producers import bootstrap
     from producers.files import write_parquet
     from producers.replay import Plan, stop_on_interrupt
@@ -59,19 +61,22 @@ def simulate(
     from vedette.errors import InputError
 
     if bool(output) == publish:
-        raise InputError("simulate needs one place to send transactions to", remedy="give --output FILE or --publish")
+        raise InputError("simulate needs one destination for transactions", remedy="give --output FILE or --publish")
     config = Simulation(
         customers=customers,
         terminals=terminals,
         days=days,
         start=parse_time(start),
         seed=seed,
+        returns=returns,
         label_delay_days=label_delay_days,
         late_labels=late_labels,
         scenarios=chosen_scenarios(scenario, no_scenario),
     )
     if output:
-        typer.echo(f"{write_parquet(Path(output), simulated(config)):,} transactions in {output}", err=True)
+        rows = write_parquet(Path(output), simulated(config))
+        typer.echo(f"{rows:,} transactions in {output}", err=True)
+        require_some(rows, "the simulation has no transaction")
         return
     plan = Plan(source="simulator", speed=_speed(speed, flat_out))
     with stop_on_interrupt() as stopping, _progress(progress, None) as show:
@@ -81,44 +86,54 @@ def simulate(
 
 def replay(
     ctx: typer.Context,
-    file: str = typer.Argument(help="a .csv or .parquet file, in order of time"),
-    mapping: str = typer.Option(..., "--mapping", metavar="NAME", help="what its columns mean: a name or a .toml file"),
-    speed: float = typer.Option(0.0, "--speed", help="event time per real time, 60 is an hour a minute"),
+    files: list[Path] = typer.Argument(
+        ..., metavar="FILE...", help="files in order of time: .csv and .jsonl, also .gz and .zst; .parquet"
+    ),
+    mapping: str = typer.Option(
+        ..., "--mapping", metavar="NAME", help="mapping of its columns: a name or a .toml file"
+    ),
+    speed: float = typer.Option(0.0, "--speed", help="event time per real time, 60 is an hour per minute"),
     flat_out: bool = typer.Option(False, "--flat-out", help="as fast as possible (default)"),
-    since: str = typer.Option("", "--from", metavar="DATE", help="leave out what happened before"),
-    until: str = typer.Option("", "--to", metavar="DATE", help="leave out what happened then or later"),
+    since: str = typer.Option("", "--from", metavar="DATE", help="leave out earlier transactions"),
+    until: str = typer.Option("", "--to", metavar="DATE", help="leave out transactions at this time or later"),
     align: str = typer.Option(
         "", "--align", metavar="SPAN", help="keep partitions within this span of event time (6d, 12h); needs the worker"
     ),
-    align_timeout: float = typer.Option(120.0, "--align-timeout", metavar="SECONDS", help="the worker may stand still"),
+    align_timeout: float = typer.Option(
+        120.0, "--align-timeout", metavar="SECONDS", help="maximum time without progress of the worker"
+    ),
     labels: str = typer.Option("at-once", "--labels", help="none, at-once or delayed (in event time)"),
-    all_labels: bool = typer.Option(False, "--all-labels", help="label genuine transactions, too"),
-    reject: str = typer.Option("", "--reject", metavar="FILE", help="rows that do not fit (default: NAME.rejects.csv)"),
-    limit: int = typer.Option(0, "--limit", metavar="N", help="stop after so many transactions"),
+    all_labels: bool = typer.Option(False, "--all-labels", help="also label genuine transactions"),
+    reject: str = typer.Option(
+        "", "--reject", metavar="FILE", help="file for rejected rows (default: NAME.rejects.csv)"
+    ),
+    limit: int = typer.Option(0, "--limit", metavar="N", help="stop after this many transactions"),
     progress: bool = typer.Option(True, "--progress/--no-progress", help="show a progress bar"),
     as_json: bool = typer.Option(False, "--json", help="print the summary as JSON"),
 ) -> None:
-    """Send the transactions of a file, and what is known about them, to Kafka."""
+    """Publish the transactions of files and their labels to Kafka; several files are one stream."""
     from producers import bootstrap
-    from producers.align import parse_span
-    from producers.files import RejectFile, count_rows, read_batches
+    from producers.aligner import parse_span
+    from producers.files import RejectFile, count_rows, read_files
     from producers.mapping import load_mapping
     from producers.replay import Plan, stop_on_interrupt
     from vedette.clock import parse_time
 
-    path, known = Path(file), load_mapping(mapping)
+    known = load_mapping(mapping)
     plan = Plan(labels=labels, all_labels=all_labels, source=known.name, speed=_speed(speed, flat_out), limit=limit)
     with ExitStack() as parts:
-        rejected = parts.enter_context(RejectFile(Path(reject or f"{path.stem}.rejects.csv")))
+        rejected = parts.enter_context(RejectFile(Path(reject or f"{files[0].stem}.rejects.csv")))
         positions = parts.enter_context(_positions(settings_of(ctx))) if align else None
-        batches = read_batches(
-            path,
+        batches = read_files(
+            files,
             known,
             start_ms=parse_time(since) if since else None,
             end_ms=parse_time(until) if until else None,
             on_reject=rejected.add,
         )
-        total = None if since or until else limit or count_rows(path)
+        counts = [count_rows(file) for file in files]
+        known_count = None if None in counts else sum(count or 0 for count in counts)
+        total = None if since or until else limit or known_count
         with stop_on_interrupt() as stopping, _progress(progress, total) as show:
             report = bootstrap.publish(
                 settings_of(ctx),
@@ -136,10 +151,10 @@ def replay(
 
 @contextmanager
 def _positions(settings: Settings) -> Iterator[Positions]:
-    """How far the worker has come, as it keeps it beside its state."""
+    """Yield the worker's positions, which are stored with its state."""
     from contextlib import closing
 
-    from features import RedisStore
+    from features.store import RedisStore
 
     with closing(RedisStore(settings.redis)) as store:
         yield store.positions
@@ -154,8 +169,8 @@ def _speed(speed: float, flat_out: bool) -> float:
 
 
 @contextmanager
-def _progress(wanted: bool, total: int | None) -> Iterator[Callable[[Report], None]]:
-    """A bar on standard error with transactions, rate and event time; says how far it came if something fails."""
+def _progress(wanted: bool, total: int | None) -> Iterator[Callable[[ReplayReport], None]]:
+    """Show a bar on standard error with transactions, rate and event time; report the progress on failure."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -172,9 +187,9 @@ def _progress(wanted: bool, total: int | None) -> Iterator[Callable[[Report], No
         disable=not wanted,
     )
     task = bar.add_task("transactions", total=total, rate="0")
-    last: list[Report] = []
+    last: list[ReplayReport] = []
 
-    def show(report: Report) -> None:
+    def show(report: ReplayReport) -> None:
         last[:] = [report]
         speed = bar.tasks[0].finished_speed or bar.tasks[0].speed or 0
         moment = format_time(report.last_event_time or 0)
@@ -190,7 +205,7 @@ def _progress(wanted: bool, total: int | None) -> Iterator[Callable[[Report], No
         raise
 
 
-def _summary(report: Report, rejected: int, reject_file: str, as_json: bool) -> None:
+def _summary(report: ReplayReport, rejected: int, reject_file: str, as_json: bool) -> None:
     import json
 
     import msgspec
@@ -204,6 +219,7 @@ def _summary(report: Report, rejected: int, reject_file: str, as_json: bool) -> 
         verb = "interrupted: sent" if report.interrupted else "sent"
         typer.echo(f"{verb} {report.transactions:,} transactions and {report.labels:,} labels{reached}", err=True)
     if rejected:
-        typer.echo(f"{rejected:,} rows did not fit; {reject_file} says which and why", err=True)
+        typer.echo(f"{rejected:,} rows were rejected; see {reject_file}", err=True)
     if report.interrupted:
-        raise typer.Exit(_INTERRUPTED)
+        raise typer.Exit(INTERRUPTED)
+    require_some(report.transactions, "no transaction was sent")

@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error."""
+"""Progress of long operations, on standard error."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Show = Callable[[int], None]
-"""Told how much is done so far."""
+"""Callback that receives the amount done so far."""
 
 Bar = Callable[[str, int | None], Show]
-"""Makes a bar of what is being done, and how much there is to do, None where nobody knows beforehand."""
+"""Creates a bar from a description and the total amount, None if unknown."""
 
 
 @contextmanager
 def bars() -> Iterator[Bar]:
-    """What makes bars, to be shown within the block."""
+    """Yield a factory of bars that are shown within the block."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
@@ -29,7 +29,7 @@ def bars() -> Iterator[Bar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    # Standard output goes above the bars where both are the terminal, and where it was sent to if that is elsewhere.
+    # Standard output is printed above the bars if both are the terminal, and is redirected as usual otherwise.
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as progress:
 
         def bar(what: str, total: int | None) -> Show:
@@ -40,7 +40,7 @@ def bars() -> Iterator[Bar]:
 
 
 def shown(batches: "Iterable[pa.RecordBatch]", show: Show) -> "Iterator[pa.RecordBatch]":
-    """The same batches, their rows counted once each has been dealt with."""
+    """Yield the same batches, counting the rows of each once it has been processed."""
     rows = 0
     for batch in batches:
         yield batch
@@ -48,7 +48,7 @@ def shown(batches: "Iterable[pa.RecordBatch]", show: Show) -> "Iterator[pa.Recor
 
 
 def total_rows(files: Sequence[Path]) -> int | None:
-    """How many rows files have together; None where only reading them would tell."""
+    """Return the total number of rows of files; None if they would have to be read."""
     from producers.files import count_rows
 
     counts = [count_rows(file) for file in files]

@@ -1,34 +1,41 @@
-"""What `vedette compare` and `vedette tune` share: the options that name a protocol and its data, and their reading."""
+"""Options for a protocol and its data, and their evaluation, shared by `vedette compare` and `vedette tune`."""
 
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pyarrow as pa
 
     from models.compare.source import Case
-    from models.compare.spec import Spec
-    from producers.convert import Reject
+    from models.compare.spec import Simulated, Spec
+    from producers.converter import RejectedRow
 
 PROTOCOL = typer.Option(
-    "handbook", "--protocol", metavar="handbook|ulb|FILE", help="what is compared, on what; a TOML file of your own"
+    "handbook",
+    "--protocol",
+    metavar="handbook|ulb|attacks|FILE",
+    help="protocol of the comparison, or a custom TOML file",
 )
-TRANSACTIONS = typer.Option([], "--transactions", metavar="FILE", help="the oldest first (repeat it)")
-TRAINING = typer.Option(None, "--train", metavar="FILE", help="of a table: the rows that teach")
-CACHE = typer.Option(Path("var/compare"), "--cache", metavar="DIR", help="features and what was judged are kept here")
+TRANSACTIONS = typer.Option(
+    [], "--transactions", metavar="FILE", help="files of transactions, the oldest first (repeat it)"
+)
+TRAINING = typer.Option(None, "--train", metavar="FILE", help="for a table: the training rows")
+CACHE = typer.Option(Path("var/compare"), "--cache", metavar="DIR", help="folder of cached features and results")
 THREADS = typer.Option(2, "--threads", min=1, help="threads of one training")
-SEED = typer.Option(0, "--seed", min=0, help="of everything random")
+SEED = typer.Option(0, "--seed", min=0, help="seed of everything random")
 JSON = typer.Option(False, "--json", help="end with one line of JSON")
 
 
 def cases_of(
     known: "Spec", transactions: list[Path], train_start: str, training: Path | None, test: Path | None, cache: Path
 ) -> "list[Case]":
-    """The folds or the split of a protocol, from the files named or else its own."""
+    """Return the folds or the split of a protocol, from the given files or the protocol's own."""
     if known.kind == "stream":
         return _stream(known, transactions, train_start, cache)
     return _table(known, training, test)
@@ -39,14 +46,20 @@ def _stream(known: "Spec", transactions: list[Path], train_start: str, cache: Pa
     from features.catalogue import NAMES, catalogue_hash
     from models.compare import source
     from models.protocol import Protocol
+    from producers.simulation import SCENARIOS
     from vedette.clock import parse_time
 
-    files = transactions or [_first(known)]
-    data = source.digest(source.file_digest(files).encode(), catalogue_hash().encode(), known.mapping.encode())
+    simulated = None if transactions or known.files else known.simulated
+    if simulated is None:
+        files = transactions or [_first(known)]
+        origin, batches = source.file_digest(files), partial(_batches, files, known.mapping)
+    else:
+        origin, batches = repr((simulated, SCENARIOS)), partial(_simulated, simulated)
+    data = source.digest(origin.encode(), catalogue_hash().encode(), known.mapping.encode())
     folder = cache / "features" / data[:16]
     frame = source.kept(folder)
     if frame is None:
-        frame = source.keep(folder, backfill(_batches(files, known.mapping)), NAMES)
+        frame = source.keep(folder, backfill(batches()), NAMES)
     lengths = known.folds
     protocol = Protocol(
         training=lengths.training, delay=lengths.delay, test=lengths.test, folds=lengths.number, history=0
@@ -64,7 +77,7 @@ def _table(known: "Spec", training: Path | None, test: Path | None) -> "list[Cas
     if known.columns is None:
         raise InputError("a protocol of kind table needs [columns]", remedy="name time, amount and label there")
     if test and not training:
-        raise InputError("--test goes with --train", remedy="name both files")
+        raise InputError("--test requires --train", remedy="name both files")
     files = [training or _first(known), *([test] if test else [])]
     data = source.file_digest(files)
     frame = source.table(files, known.columns)
@@ -84,22 +97,35 @@ def _first(known: "Spec") -> Path:
     )
 
 
-def _batches(files: list[Path], mapping: str) -> "Iterator[pa.RecordBatch]":
+def _simulated(known: "Simulated") -> "Iterator[pa.RecordBatch]":
+    import msgspec
+
+    from producers.simulation import Simulation
+    from producers.simulator import simulate
+
+    return _counted(simulate(Simulation(**msgspec.structs.asdict(known))))
+
+
+def _counted(batches: "Iterable[pa.RecordBatch]") -> "Iterator[pa.RecordBatch]":
     from cli.progress import bars
+
+    with bars() as bar:
+        show, done = bar("features", None), 0
+        for batch in batches:
+            yield batch
+            done += len(batch)
+            show(done)
+
+
+def _batches(files: list[Path], mapping: str) -> "Iterator[pa.RecordBatch]":
     from producers.files import read_batches
     from producers.mapping import load_mapping
     from vedette.errors import InputError
 
-    def refuse(reject: "Reject") -> None:
+    def refuse(reject: "RejectedRow") -> None:
         raise InputError(
             f"row {reject.line}, column {reject.column}: {reject.value!r} {reject.reason}",
-            remedy="features can only be compared when every transaction is there",
+            remedy="features can only be compared if no transaction is missing",
         )
 
-    with bars() as bar:
-        show, done = bar("features", None), 0
-        for file in files:
-            for batch in read_batches(file, load_mapping(mapping), on_reject=refuse):
-                yield batch
-                done += len(batch)
-                show(done)
+    return _counted(chain.from_iterable(read_batches(file, load_mapping(mapping), on_reject=refuse) for file in files))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import typer
 
 from cli.context import settings_of
+from cli.exit_codes import require_some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,8 +14,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from models.offline import ScoredBatch
+    from vedette.events import Reason
 
 _IMPORTANCE_ROWS = 5_000
+_COLUMNS = ("transaction_id", "account_id", "event_time", "amount", "currency")
+"""What the result repeats of a payment."""
 
 
 def register(app: typer.Typer) -> None:
@@ -25,15 +29,15 @@ def register(app: typer.Typer) -> None:
 def score(
     ctx: typer.Context,
     file: str = typer.Argument(metavar="FILE|-", help=".csv or .parquet in order of time, or - for JSON lines"),
-    mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="what the file's columns mean"),
+    mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="mapping of the file's columns"),
     model: str = typer.Option(
         "", "--model", metavar="DIR|VERSION", help="[default: the folder the worker starts with]"
     ),
     history: list[Path] = typer.Option([], "--history", metavar="FILE", help="earlier payments, to build state from"),
-    explain: Literal["flagged", "all", "none"] = typer.Option("flagged", "--explain", help="which get reasons"),
-    top: int = typer.Option(20, "--top", min=0, help="how many of the highest scores to show"),
+    explain: Literal["flagged", "all", "none"] = typer.Option("flagged", "--explain", help="payments that get reasons"),
+    top: int = typer.Option(20, "--top", min=0, help="number of highest scores to show"),
     output: Path | None = typer.Option(None, "--output", metavar="FILE", help="write all scores as .parquet"),
-    as_json: bool = typer.Option(False, "--json", help="one line of JSON per payment, then one of the whole"),
+    as_json: bool = typer.Option(False, "--json", help="one line of JSON per payment, then one for the summary"),
 ) -> None:
     """Score payments with any version, offline, with reasons in words.
 
@@ -45,7 +49,7 @@ def score(
     import pyarrow.parquet as pq
 
     from models.offline import score as scored
-    from models.registry.choose import chosen_scorer
+    from models.registry.resolve import chosen_scorer
 
     scorer = chosen_scorer(settings_of(ctx), model)
     before = (batch for earlier in history for batch in _batches(str(earlier), mapping))
@@ -59,7 +63,7 @@ def score(
             for row in rows:
                 typer.echo(json.dumps(row))
         if output:
-            kept.append(pa.RecordBatch.from_pylist(rows))
+            kept.append(pa.RecordBatch.from_pylist(rows, schema=_written()))
         if explain == "all" and sum(map(len, sample)) < _IMPORTANCE_ROWS:
             sample.append(part.rows)
         highest = sorted(highest + rows, key=lambda row: -row["score"])[:top]
@@ -76,11 +80,12 @@ def score(
         from models.importance import importance
 
         found = importance(scorer, np.concatenate(sample)[:_IMPORTANCE_ROWS])
-        summary["importance"] = [{"feature": one.feature, "share": round(one.share, 4)} for one in found[:10]]
+        summary["importance"] = [{"feature": one.feature, "fraction": round(one.fraction, 4)} for one in found[:10]]
     if as_json:
         typer.echo(json.dumps(summary))
-        return
-    _show(summary, highest)
+    else:
+        _show(summary, highest)
+    require_some(total, "no payment was scored")
 
 
 def _batches(file: str, mapping: str) -> "Iterator[pa.RecordBatch]":
@@ -103,7 +108,7 @@ def _batches(file: str, mapping: str) -> "Iterator[pa.RecordBatch]":
 
 
 def _standard_input() -> "pa.RecordBatch":
-    """Transactions as JSON, one a line."""
+    """Return transactions from JSON lines."""
     import sys
 
     import msgspec
@@ -111,12 +116,26 @@ def _standard_input() -> "pa.RecordBatch":
 
     from producers.frame import schema_with
     from vedette.errors import InputError
-    from vedette.events import EXTRA, Transaction
+    from vedette.events import EXTRA, Transaction, canonical
+    from vedette.reading import UNREADABLE
+    from vedette.text import decode_text
 
-    try:
-        events = [msgspec.json.decode(line, type=Transaction) for line in sys.stdin.buffer if line.strip()]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"standard input: {error}", remedy="`vedette schema transaction` prints the form") from error
+    events = []
+    lines = decode_text(sys.stdin.buffer.read(), "standard input").split("\n")
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            event = canonical(msgspec.json.decode(line, type=Transaction))
+        except (*UNREADABLE, InputError) as error:
+            reason = error.args[0]
+        else:
+            reason = event.missing()
+        if reason:
+            raise InputError(
+                f"line {number} of standard input: {reason}", remedy="`vedette schema transaction` prints the schema"
+            )
+        events.append(event)
     plain = [msgspec.structs.asdict(event) for event in events]
     extras = {name for event in events for name in event.extra}
     rows = [row | {EXTRA + name: row["extra"].get(name) for name in extras} for row in plain]
@@ -124,14 +143,28 @@ def _standard_input() -> "pa.RecordBatch":
 
 
 def _rows(part: "ScoredBatch") -> list[dict[str, Any]]:
-    names = ("transaction_id", "account_id", "event_time", "amount", "currency")
-    columns = [part.transactions.column(name).to_pylist() for name in names]
+    columns = [part.transactions.column(name).to_pylist() for name in _COLUMNS]
     return [
-        dict(zip(names, values, strict=True)) | {"score": score, "flagged": flagged, "reasons": reasons}
+        dict(zip(_COLUMNS, values, strict=True)) | {"score": score, "flagged": flagged, "reasons": reasons}
         for *values, score, flagged, reasons in zip(
-            *columns, part.score.tolist(), part.flagged.tolist(), part.reasons, strict=True
+            *columns, part.score.tolist(), part.flagged.tolist(), map(_plain, part.reasons), strict=True
         )
     ]
+
+
+def _written() -> "pa.Schema":
+    """Return the columns of a file of scores."""
+    import pyarrow as pa
+
+    reason = pa.struct([("code", pa.string()), ("text", pa.string()), ("weight", pa.float64())])
+    texts, whole = ("transaction_id", "account_id", "currency"), ("event_time", "amount")
+    kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(whole, pa.int64())
+    columns = [(name, kinds[name]) for name in _COLUMNS]
+    return pa.schema([*columns, ("score", pa.float64()), ("flagged", pa.bool_()), ("reasons", pa.list_(reason))])
+
+
+def _plain(reasons: "list[Reason]") -> list[dict[str, Any]]:
+    return [{"code": reason.code, "text": reason.text, "weight": reason.weight} for reason in reasons]
 
 
 def _show(summary: dict[str, Any], highest: list[dict[str, Any]]) -> None:
@@ -146,11 +179,11 @@ def _show(summary: dict[str, Any], highest: list[dict[str, Any]]) -> None:
     for row in highest:
         table.add_row(
             f"{row['score']:.4f}", row["transaction_id"], row["account_id"], format_time(row["event_time"])[:19],
-            format_amount(row["amount"], row["currency"]), "; ".join(row["reasons"]),
+            format_amount(row["amount"], row["currency"]), "; ".join(reason["text"] for reason in row["reasons"]),
         )  # fmt: skip
     console.print(table)
     for one in summary.get("importance", ()):
-        console.print(f"{one['share']:>7.1%}  {one['feature']}", highlight=False)
+        console.print(f"{one['fraction']:>7.1%}  {one['feature']}", highlight=False)
     typer.echo(
         f"{summary['transactions']:,} payments scored by {summary['model']}, "
         f"{summary['flagged']:,} at or above {summary['threshold']:.4f}"

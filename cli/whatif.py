@@ -1,4 +1,4 @@
-"""`vedette whatif`: what another model or policy would have decided."""
+"""`vedette whatif`: decisions that another model or policy would have made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from cli.progress import Bar
     from features.history import History
-    from streams.whatif import Comparison
+    from streams.history.whatif import DecisionComparison
 
 
 def register(app: typer.Typer) -> None:
@@ -28,46 +28,52 @@ def register(app: typer.Typer) -> None:
 def whatif(
     ctx: typer.Context,
     file: Path | None = typer.Argument(None, help="a .csv or .parquet file [default: the transactions topic]"),
-    mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="what the file's columns mean"),
-    since: str = typer.Option("", "--from", metavar="DATE", help="compare from here on; all before builds the state"),
-    until: str = typer.Option("", "--to", metavar="DATE", help="leave out what happened then or later"),
+    mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="mapping of the file's columns"),
+    since: str = typer.Option(
+        "", "--from", metavar="DATE", help="start of the comparison; earlier transactions build the state"
+    ),
+    until: str = typer.Option("", "--to", metavar="DATE", help="leave out transactions at this time or later"),
     warm_up: str = typer.Option(
         "", "--warm-up", metavar="SPAN", help="build the state from this long before --from (45d) [default: from all]"
     ),
-    model: Path | None = typer.Option(None, "--model", metavar="DIR", help="the model in question [default: in force]"),
-    policy: Path | None = typer.Option(None, "--policy", metavar="FILE", help="the policy [default: in force]"),
-    output: Path | None = typer.Option(None, "--output", metavar="FILE", help="write the transactions that change"),
+    model: Path | None = typer.Option(None, "--model", metavar="DIR", help="model to try [default: see below]"),
+    policy: Path | None = typer.Option(None, "--policy", metavar="FILE", help="policy to try [default: see below]"),
+    output: Path | None = typer.Option(
+        None, "--output", metavar="FILE", help="write the transactions whose decision changes"
+    ),
     as_json: bool = typer.Option(False, "--json", help="print the summary as JSON"),
 ) -> None:
-    """List every decision that another model or policy would change, touching neither state nor topics.
+    """List every decision that another model or policy would change, without touching state or topics.
 
-    Transactions of the topic are compared with what was decided about them, those of a file with what the model and
-    policy in force would decide.
+    Transactions of the topic are compared with their recorded decisions; model and policy default to those that the
+    control topic has in force. Transactions of a file are compared with the decisions of the model and policy of
+    [decisions] in the settings, which are also the defaults.
     """
     import json
     import tempfile
     from contextlib import ExitStack
 
     from features.frame import write_frame
-    from producers.align import parse_span
-    from streams.bootstrap import load_judge
-    from streams.past import past
-    from streams.whatif import Comparison, compare
+    from producers.aligner import parse_span
+    from streams.history.control_state import read_control
+    from streams.history.strategy_in_force import strategy_in_force
+    from streams.history.topic_history import past
+    from streams.history.whatif import DecisionComparison, compare
     from vedette.clock import parse_time
     from vedette.events import MAX_TIME
 
     settings = settings_of(ctx)
-    in_force = (Path(settings.worker.model), Path(settings.worker.policy))
-    new = load_judge(model or in_force[0], policy or in_force[1])
+    control = None if file else read_control(settings)
+    new = strategy_in_force(settings, control, model=model, policy=policy)
     start_ms = parse_time(since) if since else 0
     end_ms = parse_time(until) if until else MAX_TIME
     state_ms = max(start_ms - parse_span(warm_up), 0) if warm_up else 0
-    result, rejected = Comparison(), Counter[str]()
+    result, rejected = DecisionComparison(), Counter[str]()
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-whatif-")))
         bar = stack.enter_context(bars())
         if file:
-            old = load_judge(*in_force)
+            old = strategy_in_force(settings, None)
             history = stack.enter_context(_of_file(file, mapping, scratch, state_ms, end_ms, bar, rejected))
         else:
             old = None
@@ -83,8 +89,8 @@ def whatif(
         else:
             deque(changed, maxlen=0)
     summary = {
-        "old": old.about if old else "as decided",
-        "new": new.about,
+        "old": old.versions if old else "as decided",
+        "new": new.versions,
         "rejected": rejected.total(),
         "result": result.summary(),
     }
@@ -113,7 +119,7 @@ def _of_file(
         yield history
 
 
-def _show(result: Comparison) -> None:
+def _show(result: DecisionComparison) -> None:
     from vedette.money import format_amount
 
     typer.echo(f"{result.transactions:,} transactions, {result.moves.total():,} decisions change")
@@ -123,6 +129,13 @@ def _show(result: Comparison) -> None:
         money = ", ".join(format_amount(minor, currency) for currency, minor in result.money[move].items())
         typer.echo(f"  {move:<22} {times:>8,}   {money}")
     for name, side in (("old", result.old), ("new", result.new)):
-        recall = f", recall {side.frauds_flagged / result.frauds:.1%}" if result.frauds else ""
         busiest = max(side.alerts.values(), default=0)
-        typer.echo(f"{name}: {side.flagged / result.days:,.1f} alerts a day, {busiest:,} on the busiest{recall}")
+        line = f"{name}: {side.flagged / result.days:,.1f} alerts per day, {busiest:,} on the busiest"
+        if result.frauds:
+            line += f", recall {side.frauds_flagged / result.frauds:.1%}"
+            line += f", precision {side.frauds_flagged / side.flagged:.1%}" if side.flagged else ""
+            missed = ", ".join(format_amount(minor, currency) for currency, minor in sorted(side.lost.items()))
+            line += f", fraud not flagged {missed or 'none'}"
+        typer.echo(line)
+    if not result.frauds:
+        typer.echo("no transaction is known to be fraud, so there is neither recall nor precision")

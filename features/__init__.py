@@ -1,18 +1,5 @@
-"""Features: the catalogue, the one kernel for online and offline, state codec, store and backfill."""
+"""Features: the catalogue, one kernel for online and offline, state codec, store and backfill.
 
-from features.backfill import Backfill, backfill
-from features.catalogue import CATALOGUE, NAMES, catalogue_hash
-from features.columns import Columns, from_batch
-from features.store import RedisStore, StateStore
-
-__all__ = [
-    "CATALOGUE",
-    "NAMES",
-    "Backfill",
-    "Columns",
-    "RedisStore",
-    "StateStore",
-    "backfill",
-    "catalogue_hash",
-    "from_batch",
-]
+The entry points: `features.catalogue.NAMES`, `features.backfill.backfill`, `features.store.RedisStore`. Nothing is
+imported here, so that a command that only reads the catalogue does not wait for the compiler of the kernels.
+"""

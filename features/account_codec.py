@@ -1,4 +1,4 @@
-"""An account's state as one compact blob, version 2.
+"""An account's state as one compact blob, version 3.
 
 byte 0      version
 bytes 1-2   number of rows, little-endian
@@ -6,12 +6,13 @@ varints     tiles, payments ever, sum ever, frauds before the horizon
 8 bytes     typical amount (see features.kernel_account), a float
 varints     place: 0, or its time + 1, then latitude and longitude in millionths of a degree, zigzag
 varint      time of the first row; every row then starts with its distance in time to the one before
-tile        count, sum, max, frauds as varints, then the squares (see features.rows) as 8 bytes
+tile        count, sum, max, what came back, frauds as varints, then the squares (see features.rows) as 8 bytes
 event       amount, transaction hash (3 bytes), flags (which identifiers differ from the event before, fraud,
-            label without event), then per differing identifier an index into the dictionary of this blob:
-            0 missing, a known entry, or the next free index followed by the entry's 4 bytes
+            label without event, money came back), then per differing identifier an index into the dictionary of this
+            blob: 0 missing, a known entry, or the next free index followed by the entry's 4 bytes; then, where the flag
+            says so, a varint: what came back x 4 + completed x 2 + (not a payment)
 
-Version 1 had no typical amount; the mean of all payments ever takes its place when such a blob is read.
+An earlier version is refused.
 """
 
 import numba
@@ -19,6 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.rows import (
+    ADDRESS,
+    BACK,
+    COMPLETED,
     COUNT,
     EXACT,
     FOLD,
@@ -27,7 +31,7 @@ from features.rows import (
     MAX,
     MERCHANT,
     MOST,
-    PAYEE,
+    NOTE,
     PAYMENT_COLUMNS,
     SUM,
     TIME,
@@ -35,26 +39,27 @@ from features.rows import (
 )
 from features.varint import LONGEST, get, get_fixed, put, put_fixed, unzigzag, zigzag
 
-VERSION = 2
+VERSION = 3
 TX_BYTES = 3
 TX_MASK = (1 << (8 * TX_BYTES)) - 1
 
 TILES, LIFE_COUNT, LIFE_SUM, FRAUDS_BEFORE, TYPICAL, PLACE_TIME, LAT, LON = range(8)
 STATE_COLUMNS = 8
-"""All are integers but TYPICAL, which holds the bits of a float64."""
+"""Number of state columns; all are integers except TYPICAL, which holds the bits of a float64."""
 
 NO_PLACE = -1
 
-_IDENTIFIERS = PAYEE - MERCHANT + 1
+_IDENTIFIERS = ADDRESS - MERCHANT + 1
 _FLAG_FRAUD = 1 << _IDENTIFIERS
 _FLAG_GHOST = 1 << (_IDENTIFIERS + 1)
-_ROW_BYTES = 2 * LONGEST + TX_BYTES + 1 + _IDENTIFIERS * 7
-_TILE_BYTES = 5 * LONGEST + 8
+_FLAG_BACK = 1 << (_IDENTIFIERS + 2)
+_ROW_BYTES = 3 * LONGEST + TX_BYTES + 2 + _IDENTIFIERS * 7
+_TILE_BYTES = 6 * LONGEST + 8
 ROW_BOUND = max(_ROW_BYTES, _TILE_BYTES)
 STATE_BOUND = HEADER + 8 + (STATE_COLUMNS + 1) * LONGEST
 
 TABLE = 8192
-"""Slots of the hash table that finds dictionary entries and distinct values: more than the identifiers of a state."""
+"""Slots of the hash table for dictionary entries and distinct values: more than a state has identifiers."""
 
 
 @numba.njit(cache=True, nogil=True)
@@ -66,7 +71,7 @@ def lookup(
     key: int,
     value: int,
 ) -> int:
-    """The value of a key in the table's generation `mark`; when it is not there, it is added with `value`."""
+    """Return the value of a key in the table's generation `mark`; a missing key is added with `value`."""
     h = ((key * 0x9E3779B1) >> 12) & (TABLE - 1)
     while marks[h] == mark:
         if keys[h] == key:
@@ -99,18 +104,14 @@ def decode_account(
     state[PLACE_TIME] = NO_PLACE
     if end == start:
         return 0
-    if end - start < HEADER or not 1 <= buffer[start] <= VERSION:
+    if end - start < HEADER or buffer[start] != VERSION:
         return -1
     n = np.int64(buffer[start + 1]) | np.int64(buffer[start + 2]) << 8
     at = start + HEADER
     for k in range(FRAUDS_BEFORE + 1):
         state[k], at = get(buffer, at, end)
     bits = floats.view(np.int64)
-    if buffer[start] > 1:
-        state[TYPICAL], at = get_fixed(buffer, at, end, 8)
-    elif state[LIFE_COUNT]:
-        floats[0] = state[LIFE_SUM] / state[LIFE_COUNT]
-        state[TYPICAL] = bits[0]
+    state[TYPICAL], at = get_fixed(buffer, at, end, 8)
     place_time, at = get(buffer, at, end)
     if place_time:
         state[PLACE_TIME] = place_time - 1
@@ -135,6 +136,7 @@ def decode_account(
             rows[r, COUNT], at = get(buffer, at, end)
             rows[r, SUM], at = get(buffer, at, end)
             rows[r, MAX], at = get(buffer, at, end)
+            rows[r, BACK], at = get(buffer, at, end)
             rows[r, FRAUD], at = get(buffer, at, end)
             bits[0], at = get_fixed(buffer, at, end, 8)
             squares[r] = floats[0]
@@ -158,6 +160,12 @@ def decode_account(
                     rows[r, MERCHANT + k] = entries[index]
                 elif r > tiles:
                     rows[r, MERCHANT + k] = rows[r - 1, MERCHANT + k]
+            if flags & _FLAG_BACK:
+                back, at = get(buffer, at, end)
+                rows[r, BACK] = back >> 2
+                rows[r, COMPLETED] = back >> 1 & 1
+                if back & 1:
+                    rows[r, COUNT] = NOTE
         if at < 0:
             return -1
     return n if at == end else -1
@@ -176,7 +184,7 @@ def encode_account(
     mark: int,
     floats: NDArray[np.float64],
 ) -> int:
-    """Write one blob at a position of the buffer; the next free position. The inverse of decode_account."""
+    """Write one blob at a position of the buffer, and return the next free position. The inverse of decode_account."""
     n = rows.shape[0]
     tiles = state[TILES]
     buffer[at] = VERSION
@@ -200,6 +208,7 @@ def encode_account(
             at = put(buffer, at, rows[r, COUNT])
             at = put(buffer, at, rows[r, SUM])
             at = put(buffer, at, rows[r, MAX])
+            at = put(buffer, at, rows[r, BACK])
             at = put(buffer, at, rows[r, FRAUD])
             floats[0] = squares[r]
             at = put_fixed(buffer, at, bits[0], 8)
@@ -213,6 +222,9 @@ def encode_account(
             flags |= _FLAG_FRAUD
         if rows[r, COUNT] == 0:
             flags |= _FLAG_GHOST
+        back = rows[r, BACK] << 2 | rows[r, COMPLETED] << 1 | (1 if rows[r, COUNT] == NOTE else 0)
+        if back:
+            flags |= _FLAG_BACK
         at = put(buffer, at, rows[r, SUM])
         at = put_fixed(buffer, at, rows[r, TX], TX_BYTES)
         at = put(buffer, at, flags)
@@ -224,4 +236,6 @@ def encode_account(
                 if index == known:
                     at = put_fixed(buffer, at, identifier, 4)
                     known += 1
+        if back:
+            at = put(buffer, at, back)
     return at

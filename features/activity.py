@@ -1,4 +1,4 @@
-"""What a batch means to the merchants, devices and addresses in it: one record per payment or label and entity."""
+"""The activity of merchants, devices, addresses and payees in a batch: one record per payment or label and entity."""
 
 from dataclasses import dataclass
 
@@ -7,69 +7,113 @@ from numpy.typing import NDArray
 
 from features.account_codec import TX_MASK
 from features.catalogue import ENTITIES, NAMES
-from features.columns import Columns
-from features.kernel_entity import UNUSUAL_STEPS
+from features.catalogue_live import SMALL_AMOUNT
+from features.columns import IDENTIFIERS, Columns
+from features.kernel_account import UNUSUAL as UNUSUAL_MULTIPLE
+from features.kernel_delayed import UNUSUAL_STEPS
+from features.live_codec import FIRST_HERE, FLAGGED, SMALL, UNUSUAL
 
 PAYMENT = -1
-"""In a `label` array: not a label but a payment."""
+"""Value of a `label` array that marks a payment instead of a label."""
 
-_MERCHANT = list(ENTITIES).index("merchant")
+_AMOUNT = NAMES.index("amount_major")
 _TO_TYPICAL = [NAMES.index("amount_to_typical"), NAMES.index("largest_to_typical_14d")]
+_PLACES = np.array([IDENTIFIERS.index(field) for field in ENTITIES.values()], np.uint8)
+"""Place of each kind of entity among the identifiers of a payment."""
 
 
 @dataclass(frozen=True)
 class Activity:
-    """n records, those of each entity in order of arrival; see features.kernel_entity.advance_entities."""
+    """n records, ordered by arrival within each entity; see features.kernel_entity.advance_entities."""
 
     entity: NDArray[np.uint64]
-    """uint64[n], see features.columns.entity_hash; which partition owns an entity is this modulo their number."""
+    """uint64[n], see features.columns.entity_hash; modulo the number of partitions it gives the owning one."""
+    kind: NDArray[np.uint8]
+    """uint8[n], as an index into ENTITIES."""
     time: NDArray[np.int64]
     tx: NDArray[np.int64]
     account: NDArray[np.int64]
     amount: NDArray[np.int64]
     unusual: NDArray[np.uint8]
+    flags: NDArray[np.uint8]
     label: NDArray[np.int8]
 
 
 @dataclass(frozen=True)
 class Records:
-    """The activity in a batch, and where it is from."""
+    """The activity in a batch, with the row of each record."""
 
     activity: Activity
     row: NDArray[np.intp]
-    """Of the batch."""
-    kind: NDArray[np.intp]
-    """Of the entity, in the order of ENTITIES."""
+    """intp[n], the batch row of each record."""
+
+    @property
+    def kind(self) -> NDArray[np.uint8]:
+        """The kind of entity of each record, as an index into ENTITIES."""
+        return self.activity.kind
 
 
 def unusualness(features: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """How unusual n payments are for their accounts, in steps, from their features, float64[n, features]."""
+    """Return how unusual n payments are for their accounts, in steps, from their features, float64[n, features]."""
     to_typical = features[:, _TO_TYPICAL].max(axis=1)
     steps = np.rint(np.where(np.isnan(to_typical), 1.0, to_typical) * UNUSUAL_STEPS)
     kept: NDArray[np.uint8] = np.clip(steps, 0, 255).astype(np.uint8)
     return kept
 
 
-def of_payments(columns: Columns, unusual: NDArray[np.uint8]) -> Records:
-    """The activity in n payments, of which is known how unusual they are."""
-    return _records(columns, unusual, np.full(len(columns), PAYMENT, np.int8))
+def payment_flags(
+    features: NDArray[np.float64], new: NDArray[np.uint8], flagged: NDArray[np.bool_] | None = None
+) -> NDArray[np.uint8]:
+    """Return the flags of n payments for each kind of entity, uint8[n, kinds].
+
+    Args:
+        features: float64[n, features] of their accounts.
+        new: uint8[n], see features.kernel_account.advance_accounts.
+        flagged: bool[n], whether Vedette did not simply approve; None where the decisions are not known.
+    """
+    common = (features[:, _AMOUNT] < SMALL_AMOUNT) * np.uint8(SMALL)
+    common |= (features[:, _TO_TYPICAL[0]] > UNUSUAL_MULTIPLE) * np.uint8(UNUSUAL)  # a missing value is not larger
+    if flagged is not None:
+        common |= flagged * np.uint8(FLAGGED)
+    first_here = (new[:, None] >> _PLACES & 1) * np.uint8(FIRST_HERE)
+    flags: NDArray[np.uint8] = np.bitwise_or(common[:, None], first_here)
+    return flags
+
+
+def of_payments(
+    columns: Columns, unusual: NDArray[np.uint8], flags: NDArray[np.uint8], pays: NDArray[np.bool_] | None = None
+) -> Records:
+    """Return the activity in n transactions.
+
+    Args:
+        columns: The transactions.
+        unusual: uint8[n], how unusual they are.
+        flags: uint8[n, kinds], see payment_flags.
+        pays: bool[n], which of them are payments: the others are no activity; None: all.
+    """
+    return _records(columns, unusual, flags, np.full(len(columns), PAYMENT, np.int8), pays)
 
 
 def of_labels(columns: Columns, fraud: NDArray[np.int8]) -> Records:
-    """The activity in labels, columns as label_columns has them."""
-    return _records(columns, np.zeros(len(columns), np.uint8), fraud)
+    """Return the activity in labels, with columns as from label_columns."""
+    n = len(columns)
+    return _records(columns, np.zeros(n, np.uint8), np.zeros((n, len(ENTITIES)), np.uint8), fraud)
 
 
-def _records(columns: Columns, unusual: NDArray[np.uint8], label: NDArray[np.int8]) -> Records:
-    row, kind = np.nonzero(columns.entities)
-    merchant = kind == _MERCHANT
+def _records(
+    columns: Columns, unusual: NDArray[np.uint8], flags: NDArray[np.uint8], label: NDArray[np.int8],
+    of: NDArray[np.bool_] | None = None,
+) -> Records:  # fmt: skip
+    row, kind = np.nonzero(columns.entities if of is None or of.all() else columns.entities * of[:, np.newaxis])
     activity = Activity(
         entity=columns.entities[row, kind],
+        kind=kind.astype(np.uint8),
         time=columns.time[row],
         tx=columns.tx[row] & TX_MASK,
-        account=np.where(merchant, 0, columns.account[row]),
-        amount=np.where(merchant, columns.amount[row], 0),
-        unusual=np.where(merchant, unusual[row], np.uint8(0)),
+        account=columns.account[row],
+        amount=columns.amount[row],
+        unusual=unusual[row],
+        flags=flags[row, kind],
         label=label[row],
     )
-    return Records(activity, row, kind)
+    return Records(activity, row)

@@ -1,19 +1,22 @@
-"""Every feature: name, meaning, unit, window, sources, sensitivity, what missing input gives.
+"""Every feature: name, meaning, unit, window, sources, sensitivity, and its value for missing input.
 
-The order here is the order of the columns that the kernel fills, so the kernel, the training frame, the model
-contract and the printed reference are all made from this one tuple.
+The order here is the order of the columns that the kernel fills, so the kernel, the training frame, the model contract
+and the printed reference are all derived from this one tuple.
 """
 
 import functools
 import hashlib
-from typing import Literal
+from collections.abc import Iterable
 
-import msgspec
-
+from features.catalogue_live import live_features
+from features.feature import Feature, Sensitivity
 from vedette.clock import DAY, HOUR, MINUTE
 
 LABEL_DELAY = 7 * DAY
-"""How long a label may take to arrive; features that use labels look no nearer to the present than this."""
+"""Time that a label may take to arrive, unless the deployment says otherwise; features that use labels ignore anything
+more recent."""
+MOST_DELAY_DAYS = 30
+"""Longest label delay: accounts remember 31 days, and entities as many hours as fit into a state."""
 
 ACCOUNT_WINDOWS: dict[str, int] = {
     "1min": MINUTE,
@@ -26,8 +29,16 @@ ACCOUNT_WINDOWS: dict[str, int] = {
 }
 ENTITY_WINDOWS: dict[str, int] = {"1d": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 
-ENTITIES: dict[str, str] = {"merchant": "merchant_id", "device": "device_id", "ip": "ip_address"}
-"""What has features across accounts, and the field of Transaction that names it."""
+ENTITIES: dict[str, str] = {
+    "merchant": "merchant_id",
+    "device": "device_id",
+    "ip": "ip_address",
+    "payee": "payee",
+}
+"""Kinds of entity with features across accounts, and the field of Transaction that identifies each."""
+
+DELAYED = ("merchant", "device", "ip")
+"""Kinds of entity that have delayed features, the first of ENTITIES; all have live ones."""
 
 _SPOKEN = {
     "1min": "the last minute",
@@ -39,23 +50,6 @@ _SPOKEN = {
     "14d": "the last 14 days",
     "30d": "the last 30 days",
 }
-
-Sensitivity = Literal["none", "behaviour", "location"]
-
-
-class Feature(msgspec.Struct, frozen=True, kw_only=True):
-    """One column of the feature matrix. All columns are float64; NaN is a missing value."""
-
-    name: str
-    meaning: str
-    unit: str
-    sources: tuple[str, ...]
-    reason: str
-    """How a reason reads, a str.format template over `value` and, where that is in seconds, `span` in words."""
-    window: str = ""
-    sensitivity: Sensitivity = "behaviour"
-    version: int = 1
-    missing: str = "never missing"
 
 
 def _account_window(window: str) -> tuple[Feature, ...]:
@@ -74,7 +68,12 @@ def _account_window(window: str) -> tuple[Feature, ...]:
 
     return (
         feature("count", "number of the account's payments", "payments", f"{{value:.0f}} payments in {spoken}"),
-        feature("sum", "sum of the account's amounts", "major units", f"{{value:,.2f}} spent in {spoken}"),
+        feature(
+            "sum",
+            "sum of the account's amounts less what came back",
+            "major units",
+            f"{{value:,.2f}} spent in {spoken}",
+        ),
         feature("mean", "mean of the account's amounts", "major units", f"mean of {{value:,.2f}} in {spoken}"),
         feature("max", "largest of the account's amounts", "major units", f"largest of {{value:,.2f}} in {spoken}"),
         feature(
@@ -127,10 +126,11 @@ def _entity(what: str) -> tuple[Feature, ...]:
     ) -> Feature:
         return Feature(
             name=f"{what}_{name}",
-            meaning=meaning.format(place=place, span=f"over (t - 7d - {window}, t - 7d]"),
+            meaning=meaning.format(place=place, span=f"over (t - delay - {window}, t - delay]"),
             unit=unit,
             window=window,
             sources=(source, "event_time", *sources.split()),
+            freshness="delayed",
             sensitivity=sensitivity,
             reason=reason.format(place=place, window=window),
             missing=f"NaN without {source}{missing}",
@@ -158,11 +158,12 @@ def _entity(what: str) -> tuple[Feature, ...]:
                 "{{value:.0f}} frauds in a row {place}"),
         feature("fraud_run_days", "UTC midnights since the oldest of fraud_run", "days", "labels",
                 "for {{value:.0f}} days nothing but frauds {place}", missing=" or when fraud_run is 0"),
-        feature("honest_days", "UTC midnights since the last payment {place} {span} that is no confirmed fraud", "days",
-                "labels", "last honest payment {place} {{value:.0f}} days ago", missing=" or without such a payment"),
+        feature("honest_days", "UTC midnights since the last payment {place} {span} that is not a confirmed fraud",
+                "days", "labels", "last honest payment {place} {{value:.0f}} days ago",
+                missing=" or without such a payment"),
         feature("run_unusual",
-                "of the frauds of fraud_run the smallest larger one of amount_to_typical and largest_to_typical_14d as "
-                "they were then, 1 if missing; in sixteenths, at most 15.94", "ratio", "account_id amount labels",
+                "minimum over fraud_run of the larger of amount_to_typical and largest_to_typical_14d at the time of "
+                "the fraud, 1 if missing; in sixteenths, at most 15.94", "ratio", "account_id amount labels",
                 "frauds {place} of at least {{value:.1f}} times their accounts' typical amounts",
                 missing=" or when fraud_run is 0"),
         feature("run_amount", "smallest amount of the frauds of fraud_run", "major units", "amount currency labels",
@@ -309,9 +310,9 @@ CATALOGUE: tuple[Feature, ...] = (
         sensitivity="location",
         missing="as distance_km",
     ),
-    _one("day_total", "sum of the account's amounts in this UTC day", "major units", "account_id amount event_time",
-         "{value:,.2f} spent today"),
-    _one("month_total", "sum of the account's amounts in this UTC month", "major units",
+    _one("day_total", "sum of the account's amounts less what came back, in this UTC day", "major units",
+         "account_id amount event_time", "{value:,.2f} spent today"),
+    _one("month_total", "sum of the account's amounts less what came back, in this UTC month", "major units",
          "account_id amount event_time", "{value:,.2f} spent this month"),
     *(
         _one(
@@ -335,16 +336,39 @@ CATALOGUE: tuple[Feature, ...] = (
          "account_id", "{value:.0f} payments since the account was first seen"),
     _one("account_mean_lifetime", "mean of all the account's amounts up to this one", "major units",
          "account_id amount", "mean of {value:,.2f} since the account was first seen"),
-    _one("account_frauds", "confirmed frauds on the account up to t - 7d", "payments", "account_id labels",
+    _one("account_frauds", "confirmed frauds on the account up to t - delay", "payments", "account_id labels",
          "{value:.0f} confirmed frauds on the account"),
-    *(feature for what in ENTITIES for feature in _entity(what)),
+    *(feature for what in DELAYED for feature in _entity(what)),
+    *live_features(ENTITIES),
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
+LIVE: frozenset[str] = frozenset(feature.name for feature in CATALOGUE if feature.freshness == "live")
+SETTLED: tuple[str, ...] = tuple(name for name in NAMES if name not in LIVE)
+"""The features that are not live: online and offline they are equal to the bit."""
 
 
 @functools.cache
-def catalogue_hash() -> str:
-    """Identifies the ordered features and their versions; a model trained on another hash is refused."""
-    text = "\n".join(f"{feature.name}:{feature.version}" for feature in CATALOGUE)
+def catalogue_hash(label_delay: int = LABEL_DELAY) -> str:
+    """Return a hash of the ordered features and their versions.
+
+    Args:
+        label_delay: The label delay in force, milliseconds; it is part of what the features mean.
+    """
+    return _hash(CATALOGUE, label_delay)
+
+
+def hash_for(names: Iterable[str], label_delay: int = LABEL_DELAY) -> str:
+    """Return the hash that the contract of a model with these features has; a model with another one is refused.
+
+    The live features come last in the catalogue, and a model that uses none of them does not depend on them.
+    """
+    if LIVE.isdisjoint(names):
+        return _hash((feature for feature in CATALOGUE if feature.freshness != "live"), label_delay)
+    return catalogue_hash(label_delay)
+
+
+def _hash(features: Iterable[Feature], label_delay: int) -> str:
+    text = "\n".join(f"{feature.name}:{feature.version}" for feature in features)
+    text += "" if label_delay == LABEL_DELAY else f"\nlabel delay:{label_delay}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]

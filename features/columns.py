@@ -1,26 +1,28 @@
-"""A batch of transactions as the arrays that the kernels take."""
+"""A batch of transactions as the input arrays of the kernels."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.catalogue import ENTITIES
+from features.entity_codec import ACCOUNT_MASK
 from features.hashing import hash_strings, narrow
-from features.kernel_account import MISSING
-from features.kernel_entity import ACCOUNT_MASK
+from features.identity import OPEN, Identity
+from features.kernel_account import COMPLETES, MISSING, PAYS, PAYS_IN, REFUNDS, REVERSES
+from features.texts import distinct
+from vedette.events import DEFAULT_KIND
 from vedette.money import exponent
 
-_IDENTIFIERS = ("merchant_id", "mcc", "device_id", "country", "payee")
+IDENTIFIERS = ("merchant_id", "mcc", "device_id", "country", "payee", "ip_address")
+"""Fields whose hashes the state of an account keeps, in the order of its columns."""
 
-_SALT = {
-    "merchant_id": np.uint64(0),
-    "device_id": np.uint64(0x9E3779B97F4A7C15),
-    "ip_address": np.uint64(0xC2B2AE3D27D4EB4F),
-}
-"""Mixed into an entity's hash, so that a device has another one than a merchant of the same name."""
+_DOES: dict[str, int] = {
+    "payment": PAYS, "withdrawal": PAYS, "authorisation": PAYS, "completion": COMPLETES, "refund": REFUNDS,
+    "reversal": REVERSES, "deposit": PAYS_IN,
+}  # fmt: skip
+"""What a transaction of each kind does to its account."""
 
 
 @dataclass(frozen=True)
@@ -33,66 +35,98 @@ class Columns:
     tx: NDArray[np.int64]
     identifiers: NDArray[np.int64]
     entities: NDArray[np.uint64]
-    """uint64[n, 3], hash of merchant, device and address; 0 is missing."""
+    """uint64[n, 4], hash of merchant, device, address and payee; 0 is missing."""
+    recipient: NDArray[np.uint64]
+    """uint64[n], hash of the account as a payee: of the entity that has what others paid it."""
     account: NDArray[np.int64]
     """int64[n], hash of the account within ACCOUNT_MASK, never 0."""
     lat: NDArray[np.int64]
     lon: NDArray[np.int64]
     balance: NDArray[np.int64]
     opened_at: NDArray[np.int64]
+    kind: NDArray[np.int8]
+    original: NDArray[np.int64]
+    """int64[n], hash of the transaction that each names, or MISSING."""
 
     def __len__(self) -> int:
         return len(self.time)
 
     def rows(self, which: slice | NDArray[np.intp]) -> "Columns":
-        """Some rows; a slice does not copy."""
+        """Return some rows; a slice does not copy."""
         return Columns(**{name: array[which] for name, array in vars(self).items()})
 
 
-def from_batch(batch: pa.RecordBatch) -> Columns:
-    """Columns of an Arrow batch whose columns are named as the fields of Transaction; absent ones are missing.
+def from_batch(batch: pa.RecordBatch, identity: Identity = OPEN) -> Columns:
+    """Return the columns of an Arrow batch named as the fields of Transaction; absent ones are missing values.
+
+    Args:
+        batch: The transactions.
+        identity: The key of the hashes.
 
     Raises:
         KeyError: One of the five required columns is absent.
     """
-    hashes = {name: hash_strings(column(batch, name)) for name in (*_IDENTIFIERS, "ip_address")}
+    hashes = {name: hash_strings(column(batch, name), identity.keys[name]) for name in IDENTIFIERS}
     return Columns(
         time=_integers(batch.column("event_time")),
         amount=_integers(batch.column("amount")),
         scale=_scale(batch.column("currency")),
-        tx=hash_strings(batch.column("transaction_id")).view(np.int64),
-        identifiers=np.column_stack([narrow(hashes[name]) for name in _IDENTIFIERS]),
-        entities=np.column_stack([entity_hash(name, hashes[name]) for name in ENTITIES.values()]),
-        account=account_hash(batch.column("account_id")),
+        tx=transaction_hash(batch.column("transaction_id"), identity),
+        identifiers=narrow(np.column_stack([hashes[name] for name in IDENTIFIERS])),
+        entities=np.column_stack([hashes[name] for name in ENTITIES.values()]),
+        recipient=hash_strings(batch.column("account_id"), identity.keys["payee"]),
+        account=_narrowed_account(account_hash(batch.column("account_id"), identity)),
         lat=_millionths(column(batch, "lat")),
         lon=_millionths(column(batch, "lon")),
         balance=_integers(column(batch, "balance")),
         opened_at=_integers(column(batch, "account_opened_at")),
+        kind=_does(column(batch, "kind")),
+        original=_original(column(batch, "original_id"), identity),
     )
 
 
 def column(batch: pa.RecordBatch, name: str) -> pa.Array:
-    """A column of a batch, nulls where the batch does not have it."""
+    """Return a column of a batch, or nulls if the batch does not have it."""
     index = batch.schema.get_field_index(name)
     return batch.column(index) if index >= 0 else pa.nulls(len(batch), pa.string())
 
 
-def entity_hash(field: str, hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """What a field of Transaction names, as an entity: its hash mixed with the kind, 0 where it is missing.
-
-    Args:
-        field: Of catalogue.ENTITIES.
-        hashes: uint64[n], of the field's values by hash_strings.
-    """
-    mixed = hashes ^ _SALT[field]
-    mixed[mixed == 0] = 1
-    mixed[hashes == 0] = 0
-    return mixed
+def transaction_hash(transaction_id: pa.Array, identity: Identity) -> NDArray[np.int64]:
+    """Return the hashes of transactions, int64[n]."""
+    return hash_strings(transaction_id, identity.keys["transaction_id"]).view(np.int64)
 
 
-def account_hash(account_id: pa.Array) -> NDArray[np.int64]:
-    """What tells accounts apart in the state of a device or an address, int64[n], never 0."""
-    return np.maximum((hash_strings(account_id) & np.uint64(ACCOUNT_MASK)).astype(np.int64), 1)
+def entity_hash(field: str, names: pa.Array, identity: Identity) -> NDArray[np.uint64]:
+    """Return the hashes of the entities that a field of catalogue.ENTITIES names, uint64[n]; 0 is missing."""
+    return hash_strings(names, identity.keys[field])
+
+
+def account_hash(account_id: pa.Array, identity: Identity) -> NDArray[np.uint64]:
+    """Return the hashes of accounts, uint64[n], never 0, which name their state."""
+    return hash_strings(account_id, identity.keys["account_id"])
+
+
+def _narrowed_account(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Return the hashes that identify accounts in the states of entities, int64[n], never 0."""
+    return np.maximum((hashes & np.uint64(ACCOUNT_MASK)).astype(np.int64), 1)
+
+
+def _does(kind: pa.Array) -> NDArray[np.int8]:
+    """Return what each transaction does to its account, int8[n]; without a kind it pays."""
+    if kind.null_count == len(kind):
+        return np.full(len(kind), PAYS, np.int8)
+    kinds, index = distinct(kind.fill_null(DEFAULT_KIND))
+    does: NDArray[np.int8] = np.array([_DOES[name] for name in kinds], np.int8)[index]
+    return does
+
+
+def _original(original_id: pa.Array, identity: Identity) -> NDArray[np.int64]:
+    if original_id.null_count == len(original_id):
+        return np.full(len(original_id), MISSING, np.int64)
+    hashes = transaction_hash(original_id, identity)
+    if original_id.null_count:
+        hashes[original_id.is_null().to_numpy(zero_copy_only=False)] = MISSING
+    return hashes
 
 
 def _integers(array: pa.Array) -> NDArray[np.int64]:
@@ -112,8 +146,7 @@ def _millionths(array: pa.Array) -> NDArray[np.int64]:
 
 
 def _scale(currency: pa.Array) -> NDArray[np.float64]:
-    """Minor units in a major unit of each currency."""
-    encoded = pc.dictionary_encode(currency)
-    scales = np.array([10.0 ** exponent(code) for code in encoded.dictionary.to_pylist()], np.float64)
-    of: NDArray[np.float64] = scales[encoded.indices.to_numpy(zero_copy_only=False)]
-    return of
+    """Return the number of minor units in a major unit of each currency."""
+    codes, index = distinct(currency)
+    scales: NDArray[np.float64] = np.array([10.0 ** exponent(code) for code in codes], np.float64)[index]
+    return scales

@@ -1,5 +1,5 @@
 -- Write a partition's state and watermarks in one atomic step, if the writer still owns the partition and the store
--- stands where the writer left it. Returns 1 done, 0 another owner, -1 the store has gone back.
+-- is where the writer left it. Returns 1 if done, 0 if owned by another writer, -1 if the store has lost writes.
 -- KEYS[1] meta hash, KEYS[2..] state keys (all in one slot by their hash tag)
 -- ARGV[1] epoch, ARGV[2] time to live in seconds, ARGV[3] a watermark's field (or ''), ARGV[4] its value before (or ''),
 -- ARGV[5] number m of meta arguments, ARGV[6 .. 5+m] meta fields and values, then one blob per state key
@@ -12,7 +12,7 @@ if ARGV[3] ~= '' then
   if stands ~= ARGV[4] then
     for i = 6, 5 + m, 2 do
       if ARGV[i] == ARGV[3] and ARGV[i + 1] == stands then
-        return 1 -- this very step was done before; only its answer was lost
+        return 1 -- this step was already done; only the response was lost
       end
     end
     return -1

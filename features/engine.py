@@ -9,41 +9,50 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features import kernel_account, kernel_entity
+from features import entity_codec, kernel_account, kernel_entity
+from features.account_codec import TX_MASK
 from features.activity import PAYMENT, Activity
-from features.catalogue import NAMES
+from features.catalogue import LABEL_DELAY, NAMES
 from features.columns import Columns
+from features.kernel_entity import DELAYED_PART, LIVE_PART
+from features.signals import SIGNALS, fill_live
 from vedette.errors import StateError
 
 
 @dataclass(frozen=True)
 class Advanced:
-    """What taking a batch into its accounts' states gives."""
+    """The result of applying a batch to the states of its accounts."""
 
     blobs: list[bytes]
-    """The new state of each account, in the order the old ones were given."""
+    """The new state of each account, in the order of the old ones."""
     features: NDArray[np.float64]
-    """float64[n, features] in catalogue order, the entities' columns not yet filled."""
+    """float64[n, features] in catalogue order, with the columns of entities still empty."""
     status: NDArray[np.int8]
-    """NEW, DUPLICATE or LATE of features.kernel_account for each event."""
+    """int8[n], one of features.kernel_account's NEW, DUPLICATE, LATE and UNMATCHED for each event."""
+    pays: NDArray[np.bool_]
+    """bool[n], whether each event is a payment, see features.kernel_account.advance_accounts."""
+    new: NDArray[np.uint8]
+    """uint8[n], the identifiers that are new to the account, as bits in the order of features.columns.IDENTIFIERS."""
 
 
 def slots(keys: pa.Array | Sequence[str] | NDArray[np.uint64]) -> tuple[list[Any], NDArray[np.int64]]:
-    """The different keys in order of first appearance, and the index among them of each key, int64[n]."""
+    """Return the distinct keys in order of first appearance, and the index of each key among them, int64[n]."""
     encoded = (keys if isinstance(keys, pa.Array) else pa.array(keys)).dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
 
 def advance_accounts(
-    blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, label: NDArray[np.int8] | None = None
-) -> Advanced:
-    """Take a batch into the states of its accounts.
+    blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, label: NDArray[np.int8] | None = None,
+    *, delay: int = LABEL_DELAY,
+) -> Advanced:  # fmt: skip
+    """Apply a batch to the states of its accounts.
 
     Args:
         blobs: The state of each account; None or empty for a new account.
-        slot: int64[n], which account each event belongs to.
+        slot: int64[n], index of the account of each event.
         columns: The events, n rows.
         label: int8[n], PAYMENT or the label (1 fraud, 0 not); None if all are payments.
+        delay: The label delay, milliseconds.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
@@ -51,6 +60,8 @@ def advance_accounts(
     n = len(columns)
     out = np.full((n, len(NAMES)), np.nan)
     status = np.zeros(n, np.int8)
+    pays = np.zeros(n, np.bool_)
+    identifiers_new = np.zeros(n, np.uint8)
     buffer, starts = _pack(blobs)
     new, new_starts, broken = kernel_account.advance_accounts(
         buffer,
@@ -67,59 +78,151 @@ def advance_accounts(
             columns.balance,
             columns.opened_at,
             np.full(n, PAYMENT, np.int8) if label is None else label,
+            columns.kind,
+            columns.original,
         ),
+        delay,
         out,
         status,
+        pays,
+        identifiers_new,
     )
     if broken >= 0:
         raise _unreadable("account", blobs[broken])
-    return Advanced(_unpack(new, new_starts), out, status)
+    return Advanced(_unpack(new, new_starts), out, status, pays, identifiers_new)
 
 
-def advance_entities(blobs: Sequence[bytes | None], slot: NDArray[np.int64], activity: Activity) -> list[bytes]:
-    """Take activity into the states of its entities.
+def advance_entities(
+    blobs: Sequence[bytes | None],
+    slot: NDArray[np.int64],
+    activity: Activity,
+    parts: int = DELAYED_PART | LIVE_PART,
+    *,
+    delay: int = LABEL_DELAY,
+) -> list[bytes]:
+    """Apply activity to the states of its entities.
 
     Args:
         blobs: The state of each entity; None or empty for a new one.
-        slot: int64[n], which entity each record belongs to.
+        slot: int64[n], index of the entity of each record.
         activity: n records.
+        parts: Parts of the states to apply it to.
+        delay: The label delay, milliseconds.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    new, new_starts, broken = kernel_entity.advance_entities(
-        buffer,
-        starts,
-        *_given(slot, activity.time, activity.tx, activity.account, activity.amount, activity.unusual, activity.label),
-    )
+    a = activity
+    given = _given(slot, a.kind, a.time, a.tx, a.account, a.amount, a.unusual, a.flags, a.label)
+    new, new_starts, broken = kernel_entity.advance_entities(buffer, starts, *given, parts, delay)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
     return _unpack(new, new_starts)
 
 
 def query_entities(
-    blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, features: NDArray[np.float64]
-) -> None:
-    """Fill the entities' columns of features, float64[n, features], in place.
+    blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, features: NDArray[np.float64],
+    *, delay: int = LABEL_DELAY,
+) -> NDArray[np.int64]:  # fmt: skip
+    """Fill the entities' columns of features, float64[n, features], in place, and return the live signals.
 
     Args:
         blobs: The state of each entity; None or empty for a new one.
-        slot: int64[n, 3], merchant, device and address of each payment, -1 for none.
+        slot: int64[n, KINDS], merchant, device, address and payee of each payment, and its account as a payee; -1 for
+            none.
         columns: The payments, n rows.
-        features: What to fill.
+        features: The matrix to fill; the features of the accounts are already there.
+        delay: The label delay, milliseconds.
+
+    Returns:
+        int64[n, SIGNALS], see features.signals.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     buffer, starts = _pack(blobs)
-    broken = kernel_entity.query_entities(buffer, starts, *_given(slot, columns.time, columns.scale), features)
+    signals = np.empty((len(columns), SIGNALS), np.int64)
+    given = _given(slot, columns.time, columns.scale, columns.account)
+    broken = kernel_entity.query_entities(buffer, starts, *given, delay, features, signals)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
+    fill_live(signals, np.ascontiguousarray(columns.scale), features)
+    return signals
+
+
+@dataclass(frozen=True)
+class KnownFrauds:
+    """m frauds in the order in which they became known."""
+
+    known_at: NDArray[np.int64]
+    row: NDArray[np.int64]
+    """int64[m], the rows of their payments, -1 for earlier ones."""
+    slot: NDArray[np.int64]
+    """int64[m, kinds of entity], the index of each of their entities, -1 for none."""
+    time: NDArray[np.int64]
+    tx: NDArray[np.int64]
+
+
+def follow_entities(
+    blobs: Sequence[bytes | None],
+    slot: NDArray[np.int64],
+    columns: Columns,
+    unusual: NDArray[np.uint8],
+    flags: NDArray[np.uint8],
+    frauds: KnownFrauds,
+    features: NDArray[np.float64],
+    *,
+    delay: int = LABEL_DELAY,
+) -> list[bytes]:
+    """Fill the entities' columns of features, in place, applying each payment after it: without lag.
+
+    Args:
+        blobs: As for query_entities.
+        slot: As for query_entities.
+        columns: The payments, n rows in order of time.
+        unusual: uint8[n], see features.activity.unusualness.
+        flags: uint8[n, kinds of entity], see features.activity.payment_flags.
+        frauds: Frauds that become known meanwhile, for the live part.
+        features: As for query_entities.
+        delay: The label delay, milliseconds.
+
+    Returns:
+        The new state of each entity.
+
+    Raises:
+        StateError: A blob is corrupt or of a version that this release does not know.
+    """
+    buffer, starts = _pack(blobs)
+    signals = np.empty((len(columns), SIGNALS), np.int64)
+    given = _given(
+        slot, columns.time, columns.scale, columns.tx & TX_MASK, columns.account, columns.amount, unusual, flags,
+        frauds.known_at, frauds.row, frauds.slot, frauds.time, frauds.tx,
+    )  # fmt: skip
+    new, new_starts, broken = kernel_entity.follow_entities(buffer, starts, *given, delay, features, signals)
+    if broken >= 0:
+        raise _unreadable("entity", blobs[broken])
+    fill_live(signals, np.ascontiguousarray(columns.scale), features)
+    return _unpack(new, new_starts)
+
+
+def without_live(blobs: Sequence[bytes]) -> list[bytes]:
+    """Return the states of entities with an empty live part: what remains does not depend on any lag.
+
+    Raises:
+        StateError: A blob is corrupt or of a version that this release does not know.
+    """
+    buffer, starts = _pack(blobs)
+    states = entity_codec.unpack_entities(buffer, starts, np.empty(0, np.int64))
+    if states.broken >= 0:
+        raise _unreadable("entity", blobs[states.broken])
+    states.live[:] = 0
+    states.live[:, :2] = -1
+    return _unpack(*entity_codec.pack_entities(states))
 
 
 def stateless_features(columns: Columns) -> NDArray[np.float64]:
-    """The features that need no history, all others NaN: float64[n, features], for degraded scoring."""
+    """Return features with NaN for all that need history, float64[n, features], for degraded scoring."""
     out = np.empty((len(columns), len(NAMES)))
     for i in range(len(columns)):
         kernel_account.stateless(
@@ -129,9 +232,9 @@ def stateless_features(columns: Columns) -> NDArray[np.float64]:
 
 
 def _given(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Arrays as the kernels take them, in one piece and not to be written.
+    """Yield the arrays contiguous and read-only, as the kernels take them.
 
-    Numba compiles a kernel anew, for seconds, for each mixture of arrays that may and may not be written; and an Arrow
+    Numba compiles a kernel again, for seconds, for each mixture of arrays that may and may not be written; and an Arrow
     column is the one or the other by whether it has nulls.
     """
     for array in arrays:
@@ -157,5 +260,6 @@ def _unreadable(what: str, blob: bytes | None) -> StateError:
     head = (blob or b"")[:8].hex()
     return StateError(
         f"the state of an {what} cannot be read (it begins with {head})",
-        remedy="it is corrupt or was written by a newer release; restore it, or delete the key to start afresh",
+        remedy="it is corrupt or was written by another release; load the history again with "
+        "`vedette backfill --load --overwrite`",
     )

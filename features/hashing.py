@@ -1,4 +1,4 @@
-"""Identifiers as 64-bit numbers: FNV-1a over the UTF-8 bytes, finished with MurmurHash3's avalanche step.
+"""Identifiers as 64-bit numbers: SipHash-2-4 (Aumasson and Bernstein, 2012) of the UTF-8 bytes, under a secret key.
 
 Kernels compare and store numbers, not strings. 0 means missing, so no string hashes to 0.
 """
@@ -8,47 +8,126 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-_OFFSET = np.uint64(0xCBF29CE484222325)
-_PRIME = np.uint64(0x100000001B3)
-_MIX_1 = np.uint64(0xFF51AFD7ED558CCD)
-_MIX_2 = np.uint64(0xC4CEB9FE1A85EC53)
-_SHIFT = np.uint64(33)
+_U = np.uint64
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _rotated(x: np.uint64, bits: int) -> np.uint64:
+    return (x << _U(bits)) | (x >> _U(64 - bits))
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _round(
+    v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64
+) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    v0 += v1
+    v2 += v3
+    v1 = _rotated(v1, 13) ^ v0
+    v3 = _rotated(v3, 16) ^ v2
+    v0 = _rotated(v0, 32)
+    v2 += v1
+    v0 += v3
+    v1 = _rotated(v1, 17) ^ v2
+    v3 = _rotated(v3, 21) ^ v0
+    return v0, v1, _rotated(v2, 32), v3
 
 
 @numba.njit(cache=True, nogil=True)
-def _hash(offsets: NDArray[np.int32], data: NDArray[np.uint8], out: NDArray[np.uint64]) -> None:
+def _sip_hash(
+    offsets: NDArray[np.int32], data: NDArray[np.uint8], key: NDArray[np.uint64], out: NDArray[np.uint64]
+) -> None:
     for i in range(out.shape[0]):
-        h = _OFFSET
-        for j in range(offsets[i], offsets[i + 1]):
-            h = (h ^ np.uint64(data[j])) * _PRIME
-        h = (h ^ (h >> _SHIFT)) * _MIX_1
-        h = (h ^ (h >> _SHIFT)) * _MIX_2
-        h = h ^ (h >> _SHIFT)
-        out[i] = h if h != 0 else np.uint64(1)
+        start, end = offsets[i], offsets[i + 1]
+        v0 = key[0] ^ _U(0x736F6D6570736575)
+        v1 = key[1] ^ _U(0x646F72616E646F6D)
+        v2 = key[0] ^ _U(0x6C7967656E657261)
+        v3 = key[1] ^ _U(0x7465646279746573)
+        last = _U(end - start) << _U(56)
+        while end - start >= 8:
+            word = _U(0)
+            for j in range(8):
+                word |= _U(data[start + j]) << _U(8 * j)
+            v3 ^= word
+            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+            v0 ^= word
+            start += 8
+        for j in range(end - start):
+            last |= _U(data[start + j]) << _U(8 * j)
+        v3 ^= last
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+        v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+        v0 ^= last
+        v2 ^= _U(0xFF)
+        for _ in range(4):
+            v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+        h = v0 ^ v1 ^ v2 ^ v3
+        out[i] = h if h != 0 else _U(1)
 
 
-def hash_strings(strings: pa.Array) -> NDArray[np.uint64]:
-    """The hash of each string, uint64[n]; 0 where it is null.
+def hash_strings(strings: pa.Array, key: tuple[int, int]) -> NDArray[np.uint64]:
+    """Return the hash of each string, uint64[n]; 0 where it is null.
 
     Args:
         strings: An Arrow array of strings, of any string or dictionary type, or of nulls.
+        key: The two halves of the key, see features.identity.
     """
     out = np.zeros(len(strings), np.uint64)
     if strings.null_count == len(strings):
         return out
     if strings.type != pa.string():
         strings = strings.cast(pa.string())
-    _, offsets, data = strings.buffers()
-    starts = np.frombuffer(offsets, np.int32, len(strings) + 1, strings.offset * 4)
-    # An array of empty strings has no data buffer at all.
-    _hash(starts, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8), out)
+    _sip_hash(*_text(strings), np.array(key, np.uint64), out)
     if strings.null_count:
-        out[strings.is_null().to_numpy(zero_copy_only=False)] = 0
+        out *= strings.is_valid().to_numpy(zero_copy_only=False)
     return out
 
 
+@numba.njit(cache=True, nogil=True)
+def _murmur2(offsets: NDArray[np.int32], data: NDArray[np.uint8], out: NDArray[np.uint32]) -> None:
+    multiplier = np.uint32(0x5BD1E995)
+    for i in range(out.shape[0]):
+        start, end = offsets[i], offsets[i + 1]
+        h = np.uint32(0x9747B28C) ^ np.uint32(end - start)
+        while end - start >= 4:
+            k = np.uint32(0)
+            for j in range(4):
+                k |= np.uint32(np.uint32(data[start + j]) << np.uint32(8 * j))
+            k = np.uint32(k * multiplier)
+            k = np.uint32((k ^ (k >> np.uint32(24))) * multiplier)
+            h = np.uint32(np.uint32(h * multiplier) ^ k)
+            start += 4
+        if end > start:
+            for j in range(end - start):
+                h ^= np.uint32(np.uint32(data[start + j]) << np.uint32(8 * j))
+            h = np.uint32(h * multiplier)
+        h = np.uint32((h ^ (h >> np.uint32(13))) * multiplier)
+        out[i] = h ^ (h >> np.uint32(15))
+
+
+def partitions_of(keys: pa.Array, partitions: int) -> NDArray[np.int32]:
+    """Return the partition of each key, int32[n]: a vectorised vedette.partitioner.partition_of.
+
+    Args:
+        keys: An Arrow array of strings without nulls.
+        partitions: Number of partitions of the topic.
+    """
+    out = np.empty(len(keys), np.uint32)
+    if len(keys):
+        _murmur2(*_text(keys), out)
+    return ((out & np.uint32(0x7FFFFFFF)) % np.uint32(partitions)).astype(np.int32)
+
+
+def _text(strings: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """Return the offsets of the strings, int32[n + 1], and the bytes of all."""
+    _, offsets, data = strings.buffers()
+    starts = np.frombuffer(offsets, np.int32, len(strings) + 1, strings.offset * 4)
+    # An array of empty strings has no data buffer.
+    return starts, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
+
+
 def narrow(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """The low 32 bits as int64, for state blobs; still 0 only where missing."""
+    """Return the low 32 bits as int64, for state blobs; still 0 only where missing."""
     low = (hashes & np.uint64(0xFFFFFFFF)).astype(np.int64)
     low[(low == 0) & (hashes != 0)] = 1
     return low

@@ -1,6 +1,6 @@
-"""History in order of event time, however it was written down: sorted on disk where memory does not hold it.
+"""History in order of event time, whatever the order of its source: sorted on disk where memory is too small.
 
-DuckDB does the sorting. It keeps to MEMORY and puts what is more into files of a scratch directory.
+DuckDB sorts it. It uses at most MEMORY and spills the rest into files of a scratch directory.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from vedette.errors import InputError
 MEMORY = "256MB"
 BATCH_ROWS = 50_000
 ROW = "row"
-"""Where a transaction stood in what was read; what happened at one moment stays in that order."""
+"""Column with the position of a transaction in the source, which orders events of the same moment."""
 
 _READERS: dict[str, Any] = {
     ".parquet": duckdb.DuckDBPyConnection.read_parquet,
@@ -34,7 +34,7 @@ _LABELLED = (
 
 
 def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
-    """DuckDB, within its bounds, with what is more in a scratch directory, and silent."""
+    """Open DuckDB with its memory limit, a scratch directory to spill to, and no output."""
     database = duckdb.connect(
         config={
             "memory_limit": MEMORY,
@@ -43,26 +43,26 @@ def connect(scratch: Path) -> duckdb.DuckDBPyConnection:
             "preserve_insertion_order": False,
         }
     )
-    database.execute("SET enable_progress_bar = false")  # else it writes one between the lines of standard output
+    database.execute("SET enable_progress_bar = false")  # otherwise it writes between the lines of standard output
     return database
 
 
 class History:
-    """Transactions as a DuckDB view `history`: the columns they came with, and ROW; it can be read once."""
+    """Transactions as a DuckDB view `history`: their original columns, and ROW; it can be read once."""
 
     def __init__(self, database: duckdb.DuckDBPyConnection, failed: list[Exception]) -> None:
         self.database = database
         self._failed = failed
 
     def in_order(self) -> Iterator[pa.RecordBatch]:
-        """All of it in batches as Backfill.advance takes them."""
+        """Yield the whole history in batches as for Backfill.advance."""
         with self.reading():
             ordered = self.database.sql("SELECT * EXCLUDE (row) FROM history ORDER BY event_time, row")
             yield from ordered.to_arrow_reader(BATCH_ROWS)
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Whatever goes wrong with the batches while DuckDB reads them is raised as it was."""
+        """Raise an error of the batches unchanged, although DuckDB reads them."""
         try:
             yield
         except (duckdb.Error, pa.ArrowException, OSError) as error:
@@ -79,26 +79,28 @@ def opened(
     once: bool = False,
     on_read: Callable[[int], None] = lambda _: None,
 ) -> Iterator[History]:
-    """History to be read within the block.
+    """Open the history, for reading within the block.
 
     Args:
         batches: In any order; columns as the fields of Transaction, and, if labels are known, `fraud` and
             `labelled_at`.
-        scratch: A directory for what does not fit into memory.
-        labels: `transaction_id`, `fraud` and `labelled_at` (milliseconds), which take the place of what the batches
-            say about these transactions: a .parquet, .csv or .jsonl file, or batches. The last to be known counts.
-        beside: `transaction_id` and columns to put beside the transaction's own; of several one.
-        once: Take of each transaction the first there is.
-        on_read: Told after each batch how many transactions have been read.
+        scratch: A directory for data that does not fit into memory.
+        labels: `transaction_id`, `fraud` and `labelled_at` (milliseconds), which override those of the batches for
+            these transactions: a .parquet, .csv or .jsonl file, or batches. Of several, the last to become known
+            counts.
+        beside: `transaction_id` and columns to add to those of the transaction, and ROW,
+            which numbers them: of several for one transaction the first is used.
+        once: Take only the first occurrence of each transaction.
+        on_read: Called after each batch with the number of transactions read.
 
     Raises:
-        InputError: There are no transactions, or the file of labels is none. Whatever goes wrong with the batches is
-            raised as it is.
+        InputError: There are no transactions, or the file of labels is not valid. Errors of the batches are raised
+            unchanged.
     """
     source = iter(batches)
     first = next(source, None)
     if first is None:
-        raise InputError("there are no transactions", remedy="check where they come from, and the span of time")
+        raise InputError("there are no transactions", remedy="check their source, and the span of time")
     failed: list[Exception] = []
 
     def numbered() -> Iterator[pa.RecordBatch]:
@@ -123,21 +125,24 @@ def opened(
         if labels is not None:
             _take_labels(database, labels)
             view += _LABELLED
-        view += ", beside.* EXCLUDE (transaction_id)" if beside is not None else ""
+        view += ", beside.* EXCLUDE (transaction_id, row)" if beside is not None else ""
         view += " FROM firsts AS batches" if once else " FROM batches"
         if labels is not None:
             view += " LEFT JOIN labels USING (transaction_id)"
         if beside is not None:
             with history.reading():
                 database.from_arrow(beside).create_view("found")
-                database.execute("CREATE TEMP TABLE beside AS SELECT DISTINCT ON (transaction_id) * FROM found")
+                database.execute(
+                    "CREATE TEMP TABLE beside AS SELECT DISTINCT ON (transaction_id) * FROM found"
+                    " ORDER BY transaction_id, row"
+                )
             view += " LEFT JOIN beside USING (transaction_id)"
         database.execute(view)
         yield history
 
 
 def _take_firsts(database: duckdb.DuckDBPyConnection, file: Path) -> None:
-    """Make a view of the first there is of each transaction: a window over whole rows would not fit into memory."""
+    """Create a view of the first occurrence of each transaction: a window over whole rows would not fit into memory."""
     database.view("batches").write_parquet(str(file))
     database.read_parquet(str(file)).create_view("every")
     database.execute("CREATE TEMP TABLE first_rows AS SELECT min(row) AS row FROM every GROUP BY transaction_id")
@@ -145,13 +150,11 @@ def _take_firsts(database: duckdb.DuckDBPyConnection, file: Path) -> None:
 
 
 def _take_labels(database: duckdb.DuckDBPyConnection, labels: Path | pa.RecordBatchReader) -> None:
-    """Make a table of labels, of each transaction the one known last."""
+    """Create a table of labels with the one known last for each transaction."""
     read: Any = database.from_arrow
     if isinstance(labels, Path):
         if labels.suffix not in _READERS:
-            raise InputError(
-                f"{labels}: cannot tell what kind of file this is", remedy=f"name it {' or '.join(_READERS)}"
-            )
+            raise InputError(f"{labels}: the kind of this file is unknown", remedy=f"name it {' or '.join(_READERS)}")
         read, labels = partial(_READERS[labels.suffix], database), str(labels)
     try:
         read(labels).aggregate(

@@ -1,9 +1,14 @@
 """The account kernel: the one place where account features are computed, online and offline.
 
-An event sees what its account did up to its own time and had arrived before it, itself included. An event that
-arrives late therefore never sees the future, and how events are cut into batches changes no bit. Only the account's
-typical amount, a running mean in which no amount counts for more than UNUSUAL times what is typical so far, is taken as
-it stands when an event arrives.
+The features of an event cover the account's events up to its event time that arrived before it, and the event itself. A
+late event therefore never sees the future, and results are bit-identical however events are batched. The one exception
+is the account's typical amount, a running mean in which no amount counts for more than UNUSUAL times the typical amount
+so far: it is used as it stands when the event arrives.
+
+Money that comes back leaves sums and totals and nothing else: what was attempted stays counted. A refund, reversal or
+completion that names a payment here changes that payment when it arrives, whatever its event time. A refund that names
+none, or one that is not known, stands at its own time, and no sum falls below zero for it. Features of an event that is
+not a payment are those of a payment of its amount.
 """
 
 import math
@@ -31,8 +36,11 @@ from features.account_codec import (
     encode_account,
     lookup,
 )
-from features.catalogue import ACCOUNT_WINDOWS, LABEL_DELAY, NAMES
+from features.catalogue import ACCOUNT_WINDOWS, NAMES
+from features.returns import bounded, complete, original_of, take_back
 from features.rows import (
+    ADDRESS,
+    BACK,
     COUNT,
     COUNTRY,
     DEVICE,
@@ -40,6 +48,7 @@ from features.rows import (
     LARGEST_SUM,
     MAX,
     MERCHANT,
+    NOTE,
     PAYEE,
     PAYMENT_COLUMNS,
     SUM,
@@ -58,12 +67,16 @@ from features.rows import (
 from vedette.clock import DAY, HOUR
 
 HORIZON = 31 * DAY
-"""Rows older than the account's newest event by this are dropped: the longest window and the longest month."""
+"""Age, relative to the account's newest event, at which rows are dropped: the longest window and month."""
 
 MISSING = np.iinfo(np.int64).min
-"""A missing integer input (place, balance, opening date)."""
+"""Value of a missing integer input (place, balance, opening date)."""
 
-NEW, DUPLICATE, LATE = 0, 1, 2
+NEW, DUPLICATE, LATE, UNMATCHED = 0, 1, 2, 3
+"""Status of an event. UNMATCHED: it names a transaction that is not known here, or of which all has come back."""
+
+PAYS, COMPLETES, REFUNDS, REVERSES, PAYS_IN = range(5)
+"""What an event does to its account; the kinds of transaction map onto these."""
 
 _WINDOWS = np.array(list(ACCOUNT_WINDOWS.values()), np.int64)
 _N_WINDOWS = len(_WINDOWS)
@@ -72,11 +85,12 @@ _WEEK = 7 * DAY
 _FORTNIGHT = 14 * DAY
 
 UNUSUAL = 3.0
-"""An amount is unusual from this many times the account's typical one on, and moves that one by no more than that."""
+"""Multiple of the account's typical amount from which an amount is unusual, and to which its influence is capped."""
 _LEARNT = 3
-"""So many first amounts count in full."""
+"""Number of first amounts that count in full."""
 _MEMORY = 200
-"""The typical amount is a mean over all amounts at first, and then forgets at the pace of a mean over so many."""
+"""Number of amounts after which the typical amount changes from a plain mean to an exponential one."""
+_IDENTIFIERS = ADDRESS - MERCHANT + 1
 _EARTH_KM = 6371.0088  # mean radius, IUGG
 
 
@@ -104,7 +118,7 @@ _GAP = _column("gap_to_mean_30d")
 _BURST = _column("burst_1h")
 _HABIT = _column("hour_habit_30d")
 _HOUR_OF_WEEK = _column("hour_of_week_count_30d")
-_FAMILIARITY = _column("used_merchant_30d")  # also the start of five pairs, in the order of the row's columns
+_FAMILIARITY = _column("used_merchant_30d")  # first of five pairs, in the order of the row's columns
 _DISTINCT = _column("distinct_merchants_1d")
 _DISTANCE = _column("distance_km")
 _SPEED = _column("speed_kmh")
@@ -120,7 +134,7 @@ _FRAUDS = _column("account_frauds")
 
 @numba.njit(cache=True, nogil=True)
 def _month_start(time: int) -> int:
-    """Start of the UTC month, by the civil calendar's 400-year cycle counted in days from 0000-03-01."""
+    """Return the start of the UTC month, by the civil calendar's 400-year cycle counted in days from 0000-03-01."""
     days = time // DAY + 719468
     day_of_era = days % 146097
     year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
@@ -132,7 +146,7 @@ def _month_start(time: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def _distance_km(lat_1: int, lon_1: int, lat_2: int, lon_2: int) -> float:
-    """Great-circle distance by the haversine formula; millionths of a degree in."""
+    """Return the great-circle distance by the haversine formula, from millionths of a degree."""
     to_radians = math.pi / 180e6
     a = math.sin((lat_2 - lat_1) * to_radians / 2) ** 2
     b = math.sin((lon_2 - lon_1) * to_radians / 2) ** 2
@@ -156,8 +170,13 @@ def _history(
     marks: NDArray[np.int32],
     values: NDArray[np.int32],
     generation: int,
-) -> None:
-    """Features of the event in row p from rows[head:p + 1], newest first, into out."""
+    delay: int,
+) -> int:
+    """Write the features of the event in row p, from rows[head:p + 1], newest first, to out.
+
+    Returns:
+        As bits in the order of the identifiers, which of them the account has not used in the 30 days before.
+    """
     t = rows[p, TIME]
     x = rows[p, SUM]
     day_start = t // DAY * DAY
@@ -165,34 +184,38 @@ def _history(
     time_of_day = t % DAY
     hour_of_week = (t // HOUR) % 168
 
-    count, total, largest = 0, 0, 0
-    # Sums of (amount - y) and its square: no cancellation as long as y is itself one of the amounts. For windows y is
-    # this amount, for the earlier ones alone it is the one before.
+    count, total, net, largest = 0, 0, 0, 0
+    # Sums of (amount - y) and its square: no cancellation as long as y is one of the amounts. For windows, y is this
+    # amount; for the earlier amounts alone, it is the previous one.
     near_1, near_2 = 0.0, 0.0
     earlier_1, earlier_2, last_amount = 0.0, 0.0, 0.0
     window = 0
     before, smaller, habit, same_hour, earlier_max = 0, 0, 0, 0, 0
     newest_before, oldest_before = t, t
     day_total, month_total, frauds = 0, 0, state[FRAUDS_BEFORE]
-    used = np.zeros(PAYEE - MERCHANT + 1, np.int64)
+    used = np.zeros(_IDENTIFIERS, np.int64)
     largest_lately, unusual_7d, unusual_14d = 0, 0, 0
     merchants, devices, countries, payees, merchants_1d = 0, 0, 0, 0, 0
 
     for r in range(p, head - 1, -1):
         age = t - rows[r, TIME]
         while window < _N_WINDOWS and age >= _WINDOWS[window]:
-            _window(out, window, count, total, largest, near_1, near_2, scale)
+            _window(out, window, count, total, net, largest, near_1, near_2, scale)
             window += 1
-        if rows[r, FRAUD] and age >= LABEL_DELAY:
+        if rows[r, FRAUD] and age >= delay:
             frauds += rows[r, FRAUD]
         n = rows[r, COUNT]
-        if n == 0:
+        spent = rows[r, SUM] - rows[r, BACK]
+        if n <= 0 and spent == 0:
             continue
         if rows[r, TIME] >= month_start:
-            month_total = min(LARGEST_SUM, month_total + rows[r, SUM])
+            month_total = bounded(month_total + spent)
             if rows[r, TIME] >= day_start:
-                day_total = min(LARGEST_SUM, day_total + rows[r, SUM])
+                day_total = bounded(day_total + spent)
         if age >= _MONTH:
+            continue
+        net = bounded(net + spent)
+        if n <= 0:
             continue
         count += n
         total = min(LARGEST_SUM, total + rows[r, SUM])
@@ -241,11 +264,11 @@ def _history(
             habit += n
         if (rows[r, TIME] // HOUR) % 168 == hour_of_week:
             same_hour += n
-        for k in range(PAYEE - MERCHANT + 1):
+        for k in range(_IDENTIFIERS):
             if rows[r, MERCHANT + k] == rows[p, MERCHANT + k]:
                 used[k] += 1
     while window < _N_WINDOWS:
-        _window(out, window, count, total, largest, near_1, near_2, scale)
+        _window(out, window, count, total, net, largest, near_1, near_2, scale)
         window += 1
 
     if typical > 0:
@@ -282,16 +305,20 @@ def _history(
     out[_DISTINCT + 2] = devices
     out[_DISTINCT + 3] = countries
     out[_DISTINCT + 4] = payees
-    out[_DAY_TOTAL] = day_total / scale
-    out[_MONTH_TOTAL] = month_total / scale
+    out[_DAY_TOTAL] = max(0, day_total) / scale
+    out[_MONTH_TOTAL] = max(0, month_total) / scale
     out[_FRAUDS] = frauds
 
     life_count, life_sum = state[LIFE_COUNT], state[LIFE_SUM]
     for r in range(p + 1, tail):
-        life_count -= rows[r, COUNT]
+        life_count -= max(0, rows[r, COUNT])
         life_sum -= rows[r, SUM]
     out[_LIFE_COUNT] = life_count
     out[_LIFE_MEAN] = life_sum / scale / life_count
+    new = 0
+    for k in range(_IDENTIFIERS):
+        new |= (1 if used[k] == 0 else 0) << k
+    return new
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -300,6 +327,7 @@ def _window(
     window: int,
     count: int,
     total: int,
+    net: int,
     largest: int,
     near_1: float,
     near_2: float,
@@ -307,7 +335,7 @@ def _window(
 ) -> None:
     at = _FIRST_WINDOW + 5 * window
     out[at] = count
-    out[at + 1] = total / scale
+    out[at + 1] = max(0, net) / scale
     out[at + 2] = total / scale / count
     out[at + 3] = largest / scale
     mean = near_1 / count
@@ -316,7 +344,7 @@ def _window(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def stateless(time: int, amount: int, scale: float, balance: int, opened_at: int, out: NDArray[np.float64]) -> None:
-    """Fill a row with what needs no history; everything else becomes NaN."""
+    """Fill a row with the features that need no history; all others become NaN."""
     out[:] = np.nan
     hour = time % DAY // HOUR
     weekday = (time // DAY + 3) % 7  # 1970-01-01 was a Thursday
@@ -346,30 +374,41 @@ def advance_accounts(
     balance: NDArray[np.int64],
     opened_at: NDArray[np.int64],
     label: NDArray[np.int8],
+    kind: NDArray[np.int8],
+    original: NDArray[np.int64],
+    delay: int,
     out: NDArray[np.float64],
     status: NDArray[np.int8],
+    pays: NDArray[np.bool_],
+    new: NDArray[np.uint8],
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Take events into the states of their accounts, in order, and compute their features.
+    """Apply events to the states of their accounts, in order, and compute their features.
 
     Args:
-        blobs: uint8, the blobs of all accounts of the batch one after the other; an empty one is a new account.
-        starts: int64[accounts + 1], where each begins.
+        blobs: uint8, the concatenated blobs of all accounts of the batch; an empty one is a new account.
+        starts: int64[accounts + 1], start of each blob.
         slots: int64[n], the account of each event.
         time: int64[n], event times in milliseconds.
         amount: int64[n], minor units.
         scale: float64[n], minor units in a major unit of the event's currency.
-        tx: int64[n], transaction hashes, cut to TX_MASK here.
-        identifiers: int64[n, 5], 32-bit hashes of merchant, category, device, country and payee; 0 is missing.
+        tx: int64[n], transaction hashes, masked by TX_MASK here.
+        identifiers: int64[n, 6], 32-bit hashes of merchant, category, device, country, payee and address; 0 is missing.
         lat: int64[n], millionths of a degree, or MISSING.
-        lon: int64[n], likewise.
+        lon: int64[n], millionths of a degree, or MISSING.
         balance: int64[n], minor units, or MISSING.
         opened_at: int64[n], milliseconds, or MISSING.
-        label: int8[n], -1 for a payment, else a label on the payment with this time and hash: 1 fraud, 0 not.
-        out: float64[n, features], filled for payments.
-        status: int8[n], becomes NEW, DUPLICATE or LATE for payments.
+        label: int8[n], -1 for a payment, otherwise a label of the payment with this time and hash: 1 fraud, 0 not.
+        kind: int8[n], what an event that is not a label does: PAYS, COMPLETES, REFUNDS, REVERSES or PAYS_IN.
+        original: int64[n], hash of the transaction that the event names, masked by TX_MASK here, or MISSING.
+        delay: Time from a payment until its label takes effect, milliseconds, at most HORIZON.
+        out: float64[n, features], filled for events that are not labels; a repeated event that is not a payment has
+            only the features that need no history.
+        status: int8[n], set to NEW, DUPLICATE, LATE or UNMATCHED for these.
+        pays: bool[n], set to whether these are payments: a completion is one if its authorisation is not known.
+        new: uint8[n], set for payments to the identifiers that the account has not used in the 30 days before, as bits.
 
     Returns:
-        The new blobs, where each begins, and -1, or else the index of an account whose blob is not valid.
+        The new blobs, the start of each, and -1 or the index of an account whose blob is not valid.
     """
     accounts = starts.shape[0] - 1
     base = layout(blobs, starts, slots)
@@ -411,6 +450,9 @@ def advance_accounts(
         p = place(rows, head, tail, t)
         known = find(rows, head + tiles, p, t, h)
         status[i] = LATE if t < newest else NEW
+        if known >= 0 and rows[known, COUNT] == NOTE:
+            status[i] = DUPLICATE
+            continue
         if known >= 0 and rows[known, COUNT]:
             p = known
             status[i] = DUPLICATE
@@ -423,34 +465,74 @@ def advance_accounts(
             tail += 1
             rows[p] = 0
             squares[p] = 0.0
+        life_sum = state[LIFE_SUM]
         if status[i] != DUPLICATE:
             state[LIFE_COUNT] += 1
-            state[LIFE_SUM] = min(LARGEST_SUM, state[LIFE_SUM] + amount[i])
+            state[LIFE_SUM] = min(LARGEST_SUM, life_sum + amount[i])
             rows[p, TIME] = t
             rows[p, TX] = h
             rows[p, COUNT] = 1
             rows[p, SUM] = amount[i]
             rows[p, MAX] = amount[i]
-            for k in range(PAYEE - MERCHANT + 1):
+            for k in range(_IDENTIFIERS):
                 rows[p, MERCHANT + k] = identifiers[i, k]
         bits[0] = state[TYPICAL]
         typical = floats[0]
-        _history(rows, squares, head, tail, p, tiles, state, typical, scale[i], out[i], keys, marks, values, generation)
-        if status[i] != DUPLICATE:
+        new[i] = _history(
+            rows,
+            squares,
+            head,
+            tail,
+            p,
+            tiles,
+            state,
+            typical,
+            scale[i],
+            out[i],
+            keys,
+            marks,
+            values,
+            generation,
+            delay,
+        )
+        pays[i] = rows[p, COUNT] == 1
+        if status[i] != DUPLICATE and kind[i] != PAYS:
+            named = -1
+            if original[i] != MISSING:
+                named = original_of(rows, head + tiles, tail, original[i] & TX_MASK, p)
+            pays[i] = kind[i] == COMPLETES and named < 0
+            if original[i] != MISSING and named < 0:
+                status[i] = UNMATCHED
+            if not pays[i]:
+                state[LIFE_COUNT] -= 1
+                state[LIFE_SUM] = life_sum
+                rows[p, COUNT] = NOTE
+                rows[p, SUM] = 0
+                rows[p, MAX] = 0
+                if kind[i] == REFUNDS and named < 0:
+                    rows[p, BACK] = amount[i]
+                elif kind[i] == COMPLETES:
+                    state[LIFE_SUM] = min(LARGEST_SUM, life_sum + complete(rows, named, amount[i]))
+                elif kind[i] != PAYS_IN and named >= 0 and not take_back(rows, named, amount[i]):
+                    status[i] = UNMATCHED
+        if status[i] != DUPLICATE and pays[i]:
             x, k = float(amount[i]), state[LIFE_COUNT]
             floats[0] += ((x if k <= _LEARNT else min(x, UNUSUAL * typical)) - typical) / min(k, _MEMORY)
             state[TYPICAL] = bits[0]
         if balance[i] != MISSING and balance[i] > 0:
-            spent = np.rint(out[i, _FIRST_WINDOW + 5 * 4 + 1] * scale[i])  # whole minor units, as it was
-            out[i, _DRAIN] = spent / (balance[i] + (spent - amount[i]))
+            spent = np.rint(out[i, _FIRST_WINDOW + 5 * 4 + 1] * scale[i])  # whole minor units, as before
+            before = balance[i] + (spent - amount[i])
+            if before > 0:
+                out[i, _DRAIN] = spent / before
         if lat[i] != MISSING and lon[i] != MISSING and status[i] != DUPLICATE and t >= state[PLACE_TIME]:
             if state[PLACE_TIME] != NO_PLACE:
                 km = _distance_km(state[LAT], state[LON], lat[i], lon[i])
                 out[i, _DISTANCE] = km
                 out[i, _SPEED] = km * HOUR / max(t - state[PLACE_TIME], 1000)
-            state[PLACE_TIME] = t
-            state[LAT] = lat[i]
-            state[LON] = lon[i]
+            if pays[i]:
+                state[PLACE_TIME] = t
+                state[LAT] = lat[i]
+                state[LON] = lon[i]
         if p < head + tiles:
             head, tiles = settle(rows, squares, head, tiles, p)
         heads[a], state[TILES], frauds = tidy(rows, squares, head, tail, tiles, max(newest, t) - HORIZON)

@@ -1,4 +1,4 @@
-"""What an account may pay in a UTC day and month, and how near to it a payment brings it."""
+"""Account limits per UTC day and month, and the fraction of them that a payment uses up."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from features.catalogue import NAMES
 from features.columns import column
+from features.texts import equal
 from vedette.money import exponent
 
 Amounts = tuple[int | None, int | None]
-"""Daily and monthly, minor units; None is no limit."""
+"""Daily and monthly limit in minor units; None means unlimited."""
 
 _TOTALS = slice(NAMES.index("day_total"), NAMES.index("month_total") + 1)
 _TO_LIMITS = slice(NAMES.index("day_to_limit"), NAMES.index("month_to_limit") + 1)
@@ -21,13 +22,13 @@ _TO_LIMITS = slice(NAMES.index("day_to_limit"), NAMES.index("month_to_limit") + 
 
 @dataclass(frozen=True)
 class Allowance:
-    """What the accounts of a type, or all, may pay in one currency; payments in others are not held against it.
+    """The limits of the accounts of a type, or of all, in one currency; payments in other currencies do not count.
 
     Args:
         currency: ISO 4217 code.
-        amounts: What it allows.
-        account_type: Whom it concerns; None is everybody.
-        accounts: By account id, what it allows this one instead, if it concerns it.
+        amounts: The limits.
+        account_type: Type of the accounts concerned; None means all.
+        accounts: Limits of individual accounts by id, which replace `amounts` for accounts concerned.
     """
 
     currency: str
@@ -37,16 +38,18 @@ class Allowance:
 
     @property
     def columns(self) -> frozenset[str]:
-        """The columns that `of` needs."""
+        """Return the columns that `of` needs."""
         own = {"account_id"} if self.accounts else set()
         return frozenset({"currency"} | own | ({"account_type"} if self.account_type is not None else set()))
 
     def of(self, columns: Mapping[str, pa.Array]) -> NDArray[np.float64]:
-        """What it allows each of n payments: float64[n, 2], daily and monthly, minor units; inf is no limit."""
-        concerned = _equal(columns["currency"], self.currency)
-        if self.account_type is not None:
-            concerned &= _equal(columns["account_type"], self.account_type)
+        """Return the limits of n payments: float64[n, 2], daily and monthly, minor units; inf means unlimited."""
+        concerned = equal(columns["currency"], self.currency)
+        if self.account_type is not None and concerned.any():
+            concerned = concerned & equal(columns["account_type"], self.account_type)
         allowed = np.full((len(concerned), 2), np.inf)
+        if not concerned.any():
+            return allowed
         allowed[concerned] = _floats(self.amounts)
         if self.accounts:
             known = pa.array(list(self.accounts), pa.string())
@@ -62,7 +65,7 @@ def fill_limits(features: NDArray[np.float64], batch: pa.RecordBatch, limits: Se
     Args:
         features: float64[n, features], the totals filled.
         batch: n transactions, columns as the fields of Transaction; an absent one is missing.
-        limits: In force; where several concern a payment, the lowest counts.
+        limits: Limits in force; where several concern a payment, the lowest applies.
     """
     if not limits:
         features[:, _TO_LIMITS] = np.nan
@@ -77,8 +80,3 @@ def fill_limits(features: NDArray[np.float64], batch: pa.RecordBatch, limits: Se
 def _floats(amounts: Amounts) -> tuple[float, float]:
     daily, monthly = (np.inf if amount is None else float(amount) for amount in amounts)
     return daily, monthly
-
-
-def _equal(texts: pa.Array, text: str) -> NDArray[np.bool_]:
-    equal: NDArray[np.bool_] = pc.fill_null(pc.equal(texts, text), False).to_numpy(zero_copy_only=False)
-    return equal

@@ -1,17 +1,20 @@
-"""The state that a backfill leaves, laid where the worker that owns it will look: history first, then the stream."""
+"""Load the final state of a backfill into the store, so that the worker continues from history on the stream."""
 
 from collections.abc import Callable, Mapping
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 
-from aiokafka.partitioner import murmur2
+import pyarrow as pa
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from adapters.kafka_client import client_config
 from features.backfill import Backfill
+from features.columns import account_hash
 from features.store import RedisStore
 from vedette import keys
 from vedette.errors import StateError, UnavailableError
+from vedette.partitioner import partition_of
 from vedette.settings import Settings
 from vedette.topics import Name
 
@@ -24,32 +27,26 @@ Positions = Mapping[Name, Mapping[int, int]]
 
 @dataclass(frozen=True)
 class Loaded:
-    """How many states were written."""
+    """Numbers of states written."""
 
     accounts: int
     entities: int
 
 
-def partition_of(account_id: str, partitions: int) -> int:
-    """The partition that producers give an account: Kafka's murmur2 of the key, as Java clients and librdkafka do."""
-    hashed: int = murmur2(account_id.encode())
-    return (hashed & 0x7FFFFFFF) % partitions
-
-
 def refuse_beside_workers(settings: Settings) -> None:
-    """Raise unless no worker is at work.
+    """Raise if a worker is running.
 
     Raises:
         StateError: The workers' group has members.
-        UnavailableError: The broker, which knows that, does not answer.
+        UnavailableError: The broker, which holds the group, does not answer.
     """
     group = settings.worker.group
-    client = AdminClient({**settings.kafka.client_config(), "log_level": 0})
+    client = AdminClient({**client_config(settings.kafka), "log_level": 0})
     try:
         found = client.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result(_TIMEOUT_S)
     except (KafkaException, FutureTimeoutError) as error:
         raise UnavailableError(
-            f"the broker at {settings.kafka.bootstrap_servers} does not tell whether a worker runs: {error}",
+            f"the broker at {settings.kafka.bootstrap_servers} does not report whether a worker is running: {error}",
             remedy="check [kafka] bootstrap_servers; `vedette doctor` looks",
         ) from error
     if found.members:
@@ -67,19 +64,19 @@ def load_state(
 ) -> Loaded:
     """Write the state of all accounts and entities, before a worker first starts.
 
-    Labels that the backfill still holds back are not part of the state; they are for the stream to bring. While this
-    runs, and if it fails half-way, no worker can claim a partition.
+    Labels that are still pending in the backfill are not part of the state; the stream delivers them. During the load,
+    and after one that failed half-way, no worker can acquire a partition.
 
     Args:
-        state: A backfill that has seen the history.
-        store: Where it goes.
-        partitions: Of the transactions and of the activity topic.
-        overwrite: Forget what the store holds; else it must be empty, as far as these partitions go.
-        positions: Where the worker begins to read; None is at the beginning of its topics.
-        on_progress: Told how many states have been written.
+        state: A backfill that has processed the history.
+        store: The store to write to.
+        partitions: Number of partitions of the transactions and activity topics.
+        overwrite: Delete existing state; otherwise these partitions must be empty.
+        positions: Offsets from which the worker reads; None for the beginning of its topics.
+        on_progress: Called with the number of states written.
 
     Raises:
-        StateError: There is state already.
+        StateError: State already exists.
         UnavailableError: Redis does not answer.
     """
     if overwrite:
@@ -90,7 +87,7 @@ def load_state(
                 f"partition {partition} already has state under {store.prefix!r}",
                 remedy="take another Redis or another [redis] prefix, or replace the state with --overwrite",
             )
-    epochs = {partition: store.claim(partition).epoch for partition in range(partitions)}
+    epochs = {partition: store.claim(partition, state.identity.fingerprint).epoch for partition in range(partitions)}
     for partition, epoch in epochs.items():
         store.commit(partition, epoch, {}, {keys.LOADING: 1})
     written = 0
@@ -107,12 +104,13 @@ def load_state(
 
 
 def _by_partition(state: Backfill, prefix: str, partitions: int) -> dict[int, dict[str, bytes]]:
-    """All blobs under their keys, by the partition whose owner will look for them."""
+    """Return all blobs by key, grouped by the partition that owns them."""
     blobs: dict[int, dict[str, bytes]] = {partition: {} for partition in range(partitions)}
-    for account, blob in state.accounts.items():
-        partition = partition_of(account, partitions)
-        blobs[partition][f"{keys.account(prefix, partition)}{account}"] = blob
+    hashes = account_hash(pa.array(list(state.accounts), pa.string()), state.identity).tolist()
+    for number, (account, blob) in zip(hashes, state.accounts.items(), strict=True):
+        partition = partition_of(account.encode(), partitions)
+        blobs[partition][keys.hashed(keys.account(prefix, partition), number)] = blob
     for entity, blob in state.entities.items():
         partition = entity % partitions
-        blobs[partition][f"{keys.entity(prefix, partition)}{entity:x}"] = blob
+        blobs[partition][keys.hashed(keys.entity(prefix, partition), entity)] = blob
     return blobs

@@ -1,13 +1,13 @@
-"""Parity with published features: what the kernel computes against what others computed from the same transactions.
+"""Parity with published features: the kernel's results compared with published ones for the same transactions.
 
-Published are the features of the Fraud Detection Handbook (Le Borgne et al., 2022), one row per transaction. Some
-transactions of one customer happen in the same second. Which of them came first the transactions do not tell, but the
-published number of the customer's transactions does: it grows by one from each to the next. So transactions of one
-account at one moment are taken in the order of that number, and where it is not published in the order of the file.
+The published features are those of the Fraud Detection Handbook (Le Borgne et al., 2022), one row per transaction. Some
+transactions of one customer happen in the same second. The transactions do not show their order, but the published
+number of the customer's transactions does: it grows by one from each to the next. So transactions of one account at one
+moment are taken in the order of that number or, where it is not published, of the file.
 
-The published means come from sums that were rolled along in floating point, amounts added and taken away again. Where
-the only payment in the window is one of 0.00, what they leave is not 0 but some 1e-13. Such a residue has no relative
-error to speak of, so means of money may also differ by RESIDUE.
+The published means come from rolling sums in floating point, to which amounts are added and from which they are
+subtracted. Where the only payment in the window is one of 0.00, the remainder is not 0 but some 1e-13. A relative error
+is meaningless for such a residue, so means of money may also differ by RESIDUE.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,8 +28,8 @@ ID = "TRANSACTION_ID"
 ORDER = "CUSTOMER_ID_NB_TX_1DAY_WINDOW"
 
 PUBLISHED: dict[str, str] = {"TX_DURING_WEEKEND": "is_weekend", "TX_DURING_NIGHT": "is_night"} | {
-    f"{theirs}_{days}DAY_WINDOW": f"{ours}_{days}d"
-    for theirs, ours in (
+    f"{published}_{days}DAY_WINDOW": f"{name}_{days}d"
+    for published, name in (
         ("CUSTOMER_ID_NB_TX", "account_count"),
         ("CUSTOMER_ID_AVG_AMOUNT", "account_mean"),
         ("TERMINAL_ID_NB_TX", "merchant_count"),
@@ -37,13 +37,13 @@ PUBLISHED: dict[str, str] = {"TX_DURING_WEEKEND": "is_weekend", "TX_DURING_NIGHT
     )
     for days in (1, 7, 30)
 }
-"""The catalogue's name of each published column."""
+"""Catalogue name of each published column."""
 
 TOLERANCE = 1e-9
-"""Means and rates may differ by this part of themselves; counts and flags not at all."""
+"""Maximum relative difference of means and rates; counts and flags must be equal."""
 
 RESIDUE = 1e-9
-"""Means of money may differ by this many major units: a ten-millionth of a cent."""
+"""Maximum absolute difference of means of money, in major units: a ten-millionth of a cent."""
 
 SHOWN = 10
 
@@ -59,7 +59,7 @@ class Mismatch(msgspec.Struct, frozen=True):
 
 
 class Parity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a comparison came to."""
+    """Result of a comparison."""
 
     rows: int
     columns: int
@@ -84,21 +84,21 @@ class Golden:
             )
         self.ids = table.column(ID).cast(pa.string()).combine_chunks()
         if pc.count_distinct(self.ids).as_py() != len(self.ids):
-            raise InputError(f"{path}: a {ID} stands there more than once")
+            raise InputError(f"{path}: a {ID} occurs more than once")
         doubles = [table.column(name).cast(pa.float64()).to_numpy() for name in self.columns]
         self.values: NDArray[np.float64] = np.column_stack(doubles)
         self._order = self.values[:, self.columns.index(ORDER)] if ORDER in self.columns else np.zeros(len(self.ids))
 
     def rows(self, ids: pa.Array) -> NDArray[np.int64]:
-        """The row of each id, -1 for those that are not published."""
+        """Return the row of each id, -1 for those that are not published."""
         found = pc.index_in(ids, value_set=self.ids).fill_null(-1)
         return np.asarray(found.to_numpy(zero_copy_only=False), np.int64)
 
     def in_order(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same transactions, those of each moment in the order of the published count.
+        """Yield the same transactions, those of each moment in the order of the published count.
 
         Args:
-            batches: In order of event time; where they are not, the backfill will refuse them.
+            batches: Batches in order of event time; the backfill refuses any others.
         """
         for batch in _whole_moments(batches):
             rows = self.rows(batch.column("transaction_id"))
@@ -108,12 +108,12 @@ class Golden:
 
 
 class Comparison:
-    """Published features against computed ones, as these come in."""
+    """Compares published features with computed ones, batch by batch."""
 
     def __init__(self, golden: Golden) -> None:
         self._golden = golden
-        self._ours = np.array([NAMES.index(PUBLISHED[name]) for name in golden.columns])
-        units = [CATALOGUE[k].unit for k in self._ours]
+        self._columns = np.array([NAMES.index(PUBLISHED[name]) for name in golden.columns])
+        units = [CATALOGUE[k].unit for k in self._columns]
         self._relative = np.array([0.0 if unit in {"payments", "0 or 1"} else TOLERANCE for unit in units])
         self._absolute = np.array([RESIDUE if unit == "major units" else 0.0 for unit in units])
         self._seen = np.zeros(len(golden.ids), np.bool_)
@@ -121,11 +121,11 @@ class Comparison:
         self._first: list[Mismatch] = []
 
     def take(self, ids: pa.Array, features: NDArray[np.float64]) -> None:
-        """Compare the features of transactions, float64[n, features] in catalogue order; others than published pass."""
+        """Compare features, float64[n, features] in catalogue order; unpublished transactions are ignored."""
         golden = self._golden
         rows = golden.rows(ids)
         there = rows >= 0
-        rows, computed = rows[there], features[there][:, self._ours]
+        rows, computed = rows[there], features[there][:, self._columns]
         self._seen[rows] = True
         expected = golden.values[rows]
         allowed = np.maximum(self._relative * np.abs(expected), self._absolute)
@@ -137,10 +137,10 @@ class Comparison:
             self._first.append(Mismatch(golden.ids[int(rows[i])].as_py(), column, PUBLISHED[column], *values))
 
     def result(self) -> Parity:
-        """What it came to.
+        """Return the result.
 
         Raises:
-            InputError: Published transactions were not among those computed.
+            InputError: Published transactions are missing from the computed ones.
         """
         golden = self._golden
         if not self._seen.all():
@@ -148,7 +148,7 @@ class Comparison:
             number = int((~self._seen).sum())
             raise InputError(
                 f"{number} transactions of {golden.path} are not among those given, such as {missing}",
-                remedy="give every file of transactions, from the oldest on",
+                remedy="give every file of transactions, starting with the oldest",
             )
         return Parity(len(golden.ids), len(golden.columns), self._mismatches, self._first)
 
@@ -158,11 +158,11 @@ def verify(golden: Path, batches: Iterable[pa.RecordBatch]) -> Parity:
 
     Args:
         golden: A Parquet file with TRANSACTION_ID and columns of PUBLISHED.
-        batches: The transactions as features.Backfill.advance takes them, in order of event time, from the first one
-            that reaches into a window of those published.
+        batches: Transactions as for features.Backfill.advance, in order of event time, from the first one inside a
+            window of the published ones.
 
     Raises:
-        InputError: The file is not one, the batches are not in order, or published transactions are not among them.
+        InputError: The file is not valid, the batches are not in order, or published transactions are missing.
     """
     published, state = Golden(golden), Backfill()
     comparison = Comparison(published)
@@ -172,13 +172,13 @@ def verify(golden: Path, batches: Iterable[pa.RecordBatch]) -> Parity:
 
 
 def _whole_moments(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows, cut so that no two batches share an event time at their border."""
+    """Yield the same rows, cut so that no event time spans two batches."""
     kept: list[pa.RecordBatch] = []
     for batch in batches:
         if len(batch) == 0:
             continue
         time = batch.column("event_time").to_numpy()
-        last = int(np.searchsorted(time, time[-1]))  # where the last moment begins
+        last = int(np.searchsorted(time, time[-1]))  # start of the last moment
         if last or (kept and kept[-1].column("event_time")[-1].as_py() != time[-1]):
             yield _joined([*kept, batch.slice(0, last)])
             kept = []

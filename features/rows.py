@@ -1,13 +1,14 @@
-"""What an account, merchant, device or address remembers: rows in order of event time, as int64[n, columns].
+"""The state of an account, merchant, device or address: rows in order of event time, as int64[n, columns].
 
-A row is an event (COUNT 1), a label whose event has not arrived yet (COUNT 0, FRAUD 1), or a tile: the events of one
-hour folded together once there are more than EXACT events. A tile stands before all events and counts as if
-everything in it had happened at the time of its last event. What is in it has no id any more, so a repeated event or
-label counts again there, and a withdrawn label still counts. Rows leave when they are older than the horizon.
+A row is a payment (COUNT 1), another event (COUNT NOTE: a refund, a deposit …), a label whose event has not arrived yet
+(COUNT 0, FRAUD 1), or a tile: the events of one hour folded together once there are more than EXACT events. Tiles
+precede all events, and a tile counts as if everything in it had happened at the time of its last event. Its events no
+longer have ids, so a repeated event or label counts again there, a withdrawn label still counts, and a payment can no
+longer be taken back. Rows older than the horizon are dropped.
 
-Beside the rows goes `squares`: of a tile the sum of squared distances of its amounts from their mean, else 0.
+A parallel array `squares` holds the sum of squared deviations of a tile's amounts from their mean, 0 for events.
 
-Folding, like leaving, depends only on the order in which events arrive, never on how they were cut into batches.
+Folding and dropping depend only on the order in which events arrive, never on how they are batched.
 """
 
 import numba
@@ -19,33 +20,37 @@ from vedette.clock import HOUR
 TIME, COUNT, FRAUD, TX = 0, 1, 2, 3
 ACCOUNT, AMOUNT, UNUSUAL = 4, 5, 6
 ENTITY_COLUMNS = 7
-"""Columns of the row of a merchant, device or address: the first four and what it keeps of a payment."""
+"""Columns of the row of a merchant, device or address: the first four and its fields of a payment."""
 
-SUM, MAX, MERCHANT, CATEGORY, DEVICE, COUNTRY, PAYEE = 4, 5, 6, 7, 8, 9, 10
-PAYMENT_COLUMNS = 11
-"""Columns of an account's row: the first four and what was paid to whom."""
+SUM, MAX, BACK, MERCHANT, CATEGORY, DEVICE, COUNTRY, PAYEE, ADDRESS, COMPLETED = 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+PAYMENT_COLUMNS = 14
+"""Columns of the row of an account: the first four, the amount, how much of it came back (of a note, what comes back
+without a payment here that it belongs to), the identifiers of the payment, and whether a completion has arrived."""
+
+NOTE = -1
+"""COUNT of an event that is not a payment: it is recognised when it is repeated, and takes its amount out of totals."""
 
 EXACT = 512
 FOLD = 64
-"""EXACT events are kept one by one; when FOLD more have come, the FOLD oldest are folded into tiles."""
+"""Number of events folded at once: EXACT are stored singly, and after FOLD more the FOLD oldest become tiles."""
 
-MOST = 2048
-"""More rows than any horizon has hours and events; only labels whose events never come could make so many."""
+MOST = 2304
+"""Maximum number of rows, more than any horizon has hours and events; only orphaned labels could exceed it."""
 
 LARGEST_SUM = (1 << 62) - 1
-"""Sums of amounts stop here, so that adding two of them cannot overflow."""
+"""Cap on sums of amounts, so that adding two of them cannot overflow."""
 
 HEADER = 3
-"""Bytes that every state blob begins with: its version, then its number of rows, little-endian."""
+"""Length in bytes of the header of a state blob: its version, then its number of rows, little-endian."""
 
 
 @numba.njit(cache=True, nogil=True)
 def layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], slots: NDArray[np.int64]) -> NDArray[np.int64]:
-    """First row of each state in a pool, int64[states + 1]: room for what it has and one more row per event.
+    """Return the first row of each state in a pool, int64[states + 1]: its rows and one more per event.
 
     Args:
-        blobs: uint8, the blobs one after the other; their number of rows stands in bytes 1 and 2 of each.
-        starts: int64[states + 1], where each begins.
+        blobs: uint8, the concatenated blobs; bytes 1 and 2 of each hold its number of rows.
+        starts: int64[states + 1], start of each blob.
         slots: int64[n], the state of each event.
     """
     states = starts.shape[0] - 1
@@ -55,14 +60,14 @@ def layout(blobs: NDArray[np.uint8], starts: NDArray[np.int64], slots: NDArray[n
     for s in range(states):
         if starts[s + 1] - starts[s] >= HEADER:
             n = np.int64(blobs[starts[s] + 1]) | np.int64(blobs[starts[s] + 2]) << 8
-            room[s + 1] += min(n, MOST)  # a blob that says more is refused when it is decoded
+            room[s + 1] += min(n, MOST)  # a blob that claims more is refused when it is decoded
         room[s + 1] += room[s]
     return room
 
 
 @numba.njit(cache=True, nogil=True)
 def place(rows: NDArray[np.int64], head: int, tail: int, time: int) -> int:
-    """Index after the last of rows[head:tail] that is not later than time."""
+    """Return the index after the last of rows[head:tail] that is not later than time."""
     p = tail
     while p > head and rows[p - 1, TIME] > time:
         p -= 1
@@ -71,7 +76,7 @@ def place(rows: NDArray[np.int64], head: int, tail: int, time: int) -> int:
 
 @numba.njit(cache=True, nogil=True)
 def find(rows: NDArray[np.int64], first: int, end: int, time: int, tx: int) -> int:
-    """Index of the event with this time and transaction hash that stands before `end`, else -1."""
+    """Return the index of the event with this time and transaction hash before `end`, or -1."""
     p = end - 1
     while p >= first and rows[p, TIME] == time:
         if rows[p, TX] == tx:
@@ -82,7 +87,7 @@ def find(rows: NDArray[np.int64], first: int, end: int, time: int, tx: int) -> i
 
 @numba.njit(cache=True, nogil=True)
 def open_gap(rows: NDArray[np.int64], squares: NDArray[np.float64], p: int, tail: int) -> None:
-    """Move rows[p:tail] one down, so that rows[p] can be written."""
+    """Shift rows[p:tail] by one, so that rows[p] can be written."""
     for r in range(tail, p, -1):
         rows[r] = rows[r - 1]
         squares[r] = squares[r - 1]
@@ -90,8 +95,8 @@ def open_gap(rows: NDArray[np.int64], squares: NDArray[np.float64], p: int, tail
 
 @numba.njit(cache=True, nogil=True)
 def merge(rows: NDArray[np.int64], squares: NDArray[np.float64], into: int, row: int) -> None:
-    """Add one row to a tile; the squares by the formula of Chan, Golub and LeVeque (1979), which loses no digits."""
-    n, m = rows[into, COUNT], rows[row, COUNT]
+    """Add one row to a tile; squares follow Chan, Golub and LeVeque (1979), which avoids cancellation."""
+    n, m = rows[into, COUNT], max(rows[row, COUNT], 0)
     if rows.shape[1] == PAYMENT_COLUMNS:
         if n and m:
             apart = rows[into, SUM] / n - rows[row, SUM] / m
@@ -99,6 +104,7 @@ def merge(rows: NDArray[np.int64], squares: NDArray[np.float64], into: int, row:
         squares[into] += squares[row]
         rows[into, SUM] = min(LARGEST_SUM, rows[into, SUM] + rows[row, SUM])
         rows[into, MAX] = max(rows[into, MAX], rows[row, MAX])
+        rows[into, BACK] = min(LARGEST_SUM, rows[into, BACK] + rows[row, BACK])
     rows[into, TIME] = max(rows[into, TIME], rows[row, TIME])
     rows[into, COUNT] = n + m
     rows[into, FRAUD] += rows[row, FRAUD]
@@ -106,15 +112,16 @@ def merge(rows: NDArray[np.int64], squares: NDArray[np.float64], into: int, row:
 
 @numba.njit(cache=True, nogil=True)
 def anonymise(rows: NDArray[np.int64], p: int) -> None:
-    """Take from row p what tells one event from others, as a tile has none of it."""
+    """Clear the fields of row p that identify a single event, as a tile has none of them; a tile counts payments."""
     rows[p, TX] = 0
+    rows[p, COUNT] = max(rows[p, COUNT], 0)
     for c in range(MERCHANT if rows.shape[1] == PAYMENT_COLUMNS else ACCOUNT, rows.shape[1]):
         rows[p, c] = 0
 
 
 @numba.njit(cache=True, nogil=True)
 def fold(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles: int) -> tuple[int, int]:
-    """Fold the FOLD oldest events into hourly tiles, in place; new head and number of tiles."""
+    """Fold the FOLD oldest events into hourly tiles, in place; return the new head and number of tiles."""
     first = head + tiles
     last = head + tiles - 1  # the newest tile, if any
     for r in range(first, first + FOLD):
@@ -126,7 +133,7 @@ def fold(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles
                 rows[last] = rows[r]
                 squares[last] = squares[r]
             anonymise(rows, last)
-    # Close the hole between the tiles and the events that stay, by moving the tiles.
+    # Close the gap between the tiles and the remaining events by moving the tiles.
     shift = first + FOLD - 1 - last
     if shift:
         for r in range(last, head - 1, -1):
@@ -137,7 +144,7 @@ def fold(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles
 
 @numba.njit(cache=True, nogil=True)
 def settle(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tiles: int, p: int) -> tuple[int, int]:
-    """Turn row p, an event that arrived among the tiles, into a tile; new head and number of tiles."""
+    """Turn row p, an event that arrived among the tiles, into a tile; return the new head and number of tiles."""
     anonymise(rows, p)
     hour = rows[p, TIME] // HOUR
     if p + 1 < head + tiles and rows[p + 1, TIME] // HOUR == hour:
@@ -155,7 +162,7 @@ def settle(rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, til
 
 @numba.njit(cache=True, nogil=True)
 def claim(rows: NDArray[np.int64], squares: NDArray[np.float64], known: int, p: int) -> int:
-    """Move the label in row `known`, whose event has come, behind the others of its time, before row p; its index."""
+    """Move the label in row `known`, whose event has arrived, after the others of its time; return its new index."""
     fraud = rows[known, FRAUD]
     for r in range(known, p - 1):
         rows[r] = rows[r + 1]
@@ -168,7 +175,7 @@ def claim(rows: NDArray[np.int64], squares: NDArray[np.float64], known: int, p: 
 
 @numba.njit(cache=True, nogil=True)
 def newest_event(rows: NDArray[np.int64], head: int, tail: int) -> int:
-    """Time of the newest event, -1 without any; a label that waits for its event is no news of the account."""
+    """Return the time of the newest event, -1 without any; a label that waits for its event does not count."""
     r = tail - 1
     while r >= head and rows[r, COUNT] == 0:
         r -= 1
@@ -180,7 +187,7 @@ def newest_event(rows: NDArray[np.int64], head: int, tail: int) -> int:
 def tidy(
     rows: NDArray[np.int64], squares: NDArray[np.float64], head: int, tail: int, tiles: int, oldest: int
 ) -> tuple[int, int, int]:
-    """Drop rows not newer than `oldest`, fold if there are many; new head, number of tiles, and frauds dropped."""
+    """Drop rows not newer than `oldest`, fold if there are many; return new head, number of tiles, frauds dropped."""
     frauds = 0
     while head < tail and (rows[head, TIME] <= oldest or tail - head > MOST):
         frauds += rows[head, FRAUD]
@@ -202,9 +209,9 @@ def mark(
     tx: int,
     fraud: bool,
 ) -> int:
-    """Apply a label; 1 if a row was added at its place (a label before its event), else 0.
+    """Apply a label; return 1 if a row was inserted for it (a label before its event), otherwise 0.
 
-    A label on an event that is part of a tile counts in the tile; the caller deals with one beyond the horizon.
+    A label of an event that is part of a tile counts in the tile; the caller handles labels beyond the horizon.
     """
     p = place(rows, head, tail, time)
     found = find(rows, head + tiles, p, time, tx)

@@ -1,17 +1,16 @@
-"""From a booster's margin (log-odds) to a probability that can be multiplied with money."""
+"""Calibration: from a booster's margin (log-odds) to a probability that can be multiplied by an amount of money."""
 
 from functools import cached_property
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
 
 REACH = 20.0
-"""How far beyond the outermost knots, in log-odds, the map runs on to 0 and 1."""
+"""Distance in log-odds beyond the outermost knots over which the map continues to 0 and 1."""
 
 ROUNDING = 1e-9
-"""Probabilities of neighbouring steps that differ by no more are the same."""
+"""Largest difference at which probabilities of neighbouring steps count as equal."""
 
 
 class Calibration(msgspec.Struct, frozen=True, dict=True):
@@ -30,21 +29,23 @@ class Calibration(msgspec.Struct, frozen=True, dict=True):
         return np.array(self.margins), np.array(self.probabilities)
 
     def apply(self, margin: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities of margins, both float64 [n]."""
+        """Return the probabilities of margins, both float64 [n]."""
         return np.interp(margin, *self._knots)
 
 
 def fit(margin: NDArray[np.float64], fraud: NDArray[np.bool_]) -> Calibration:
-    """Fit on rows that the booster has not learned from.
+    """Fit on rows that the booster was not trained on.
 
     Isotonic regression yields steps, and on a step all payments would rank the same. So each step becomes one knot
     at its mean margin (centred isotonic regression, Oron and Flournoy 2017), which keeps the booster's order.
-    No step is surer than the rule of succession allows, so a step without any fraud does not promise zero.
+    The rule of succession bounds every step, so the probability of a step without any fraud is not zero.
 
     Args:
         margin: float64 [n], log-odds of the booster.
-        fraud: bool [n], the truth; both kinds must occur.
+        fraud: bool [n], the labels; both classes must occur.
     """
+    from sklearn.isotonic import IsotonicRegression
+
     frauds = int(fraud.sum())
     isotonic = IsotonicRegression(y_min=1 / (len(fraud) - frauds + 2), y_max=1 - 1 / (frauds + 2))
     order = np.argsort(margin, kind="stable")

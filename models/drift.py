@@ -1,8 +1,8 @@
-"""Drift: how far features and score have moved from the baseline that the model folder keeps.
+"""Drift: how far features and score have moved from the baseline in the model folder.
 
 Population stability index over the deciles of the baseline, with missing values as a bin of their own, and the
-Kolmogorov-Smirnov distance between the two distribution functions. Both are distances, not tests: with a stream's
-numbers every test rejects. The usual readings of PSI are below 0.1 stable, to 0.25 moving, above that moved
+Kolmogorov-Smirnov distance between the two distribution functions. Both are distances, not tests: with as many payments
+as a stream has, every test rejects. The usual readings of PSI are below 0.1 stable, to 0.25 moving, above that moved
 (Siddiqi, "Credit Risk Scorecards", 2006).
 """
 
@@ -12,29 +12,29 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from models.folder import Baseline, Distribution
+from models.folder import Baseline, BaselineDistribution
 
 MOVING, MOVED = 0.1, 0.25
-"""PSI from which on a column counts as moving, and as moved."""
+"""PSI from which a column counts as moving, and as moved."""
 
 LEAST_ROWS = 200
-"""Fewer rows than this say nothing about deciles."""
+"""Minimum number of rows for deciles to be meaningful."""
 
 _DECILES = np.linspace(0.1, 0.9, 9)
 _LEAST_SHARE = 1e-4
-"""An empty bin counts as this share, or one payment would make the index infinite."""
+"""Share assigned to an empty bin, without which one payment would make the index infinite."""
 
 
 class Drift(msgspec.Struct, frozen=True, kw_only=True):
-    """One column against its baseline.
+    """One column compared with its baseline.
 
     Attributes:
         name: Feature, or `score`.
         psi: Population stability index.
-        ks: Largest distance of the distribution functions, of the values that are known.
+        ks: Largest distance between the distribution functions of the values that are present.
         missing: Share of missing values now.
-        missing_before: Likewise in training.
-        verdict: By PSI.
+        missing_before: Share of missing values in training.
+        stability: By PSI.
     """
 
     name: str
@@ -42,17 +42,17 @@ class Drift(msgspec.Struct, frozen=True, kw_only=True):
     ks: float
     missing: float
     missing_before: float
-    verdict: Literal["stable", "moving", "moved"]
+    stability: Literal["stable", "moving", "moved"]
 
 
 def drift(
     baseline: Baseline, names: tuple[str, ...], matrix: NDArray[np.float64], score: NDArray[np.float64]
 ) -> list[Drift]:
-    """The score first, then the model's features, those that moved most first.
+    """Return the drift of the score, then of the model's features, the largest first.
 
     Args:
-        baseline: Of the model.
-        names: Of the columns of `matrix`; those the model does not use are left out.
+        baseline: Baseline of the model.
+        names: Names of the columns of `matrix`; those that the model does not use are left out.
         matrix: float64 [n, len(names)], NaN is a missing value.
         score: float64 [n], probability of fraud by that model.
     """
@@ -65,7 +65,7 @@ def drift(
     return [_drift("score", baseline.score, levels, score), *sorted(features, key=lambda found: -found.psi)]
 
 
-def _drift(name: str, before: Distribution, levels: NDArray[np.float64], now: NDArray[np.float64]) -> Drift:
+def _drift(name: str, before: BaselineDistribution, levels: NDArray[np.float64], now: NDArray[np.float64]) -> Drift:
     known = np.sort(now[~np.isnan(now)])
     missing = 1 - len(known) / max(len(now), 1)
     quantiles = np.array(before.quantiles)
@@ -88,14 +88,14 @@ def _drift(name: str, before: Distribution, levels: NDArray[np.float64], now: ND
         ks=distance,
         missing=missing,
         missing_before=before.missing,
-        verdict="moved" if psi > MOVED else "moving" if psi > MOVING else "stable",
+        stability="moved" if psi > MOVED else "moving" if psi > MOVING else "stable",
     )
 
 
 def _cumulated(
     levels: NDArray[np.float64], quantiles: NDArray[np.float64], at: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """The baseline's distribution function at some of its own quantiles: the highest level that is there."""
+    """Return the baseline's distribution function at some of its own quantiles: the highest level there."""
     return levels[np.searchsorted(quantiles, at, "right") - 1]
 
 

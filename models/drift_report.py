@@ -1,4 +1,4 @@
-"""The drift report as a page, by Evidently, against the baseline of a model folder."""
+"""The drift report as a page, made by Evidently against the baseline of a model folder."""
 
 import warnings
 from pathlib import Path
@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from adapters.extras import needs_extra
 from models.drift import MOVED
-from models.folder import Baseline, Distribution
-from vedette.errors import UnavailableError
+from models.folder import Baseline, BaselineDistribution
 
 _REFERENCE_ROWS = 1_000
 _MOST_ROWS = 20_000
@@ -25,29 +25,25 @@ def write_report(
 ) -> None:
     """Write a self-contained page.
 
-    A model folder keeps quantiles and no payments, so the reference is a sample with those quantiles, column by column;
-    that is all that comparing columns one by one needs.
+    A model folder keeps quantiles and no payments, so the reference is a sample with those quantiles, column by column,
+    which is enough to compare columns one by one.
 
     Args:
-        file: Where to.
-        baseline: Of the model.
-        names: Of the columns of `matrix`; those the model does not use are left out.
+        file: Path of the page.
+        baseline: Baseline of the model.
+        names: Names of the columns of `matrix`; those that the model does not use are left out.
         matrix: float64 [n, len(names)].
         score: float64 [n].
-        seed: Of the sample of rows, if there are more than the page can show.
+        seed: Seed of the sample of rows, if there are more than the page can show.
 
     Raises:
         UnavailableError: Evidently is not installed.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Evidently uses what its libraries have deprecated
-        try:
-            from evidently import Report  # noqa: PLC0415 — takes seconds
+        with needs_extra("models", "the drift page"):
+            from evidently import Report  # noqa: PLC0415 - takes seconds
             from evidently.presets import DataDriftPreset  # noqa: PLC0415
-        except ImportError as error:
-            raise UnavailableError(
-                f"the drift page needs Evidently: {error}", remedy="pip install 'vedette[models]'"
-            ) from error
         rows = np.arange(len(matrix))
         if len(rows) > _MOST_ROWS:
             rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST_ROWS, replace=False))
@@ -62,8 +58,8 @@ def write_report(
         report.run(pd.DataFrame(now), pd.DataFrame(before)).save_html(str(file))
 
 
-def _sample(baseline: Baseline, column: Distribution) -> NDArray[np.float64]:
-    """Rows whose quantiles and missing share are those of the baseline."""
+def _sample(baseline: Baseline, column: BaselineDistribution) -> NDArray[np.float64]:
+    """Return rows whose quantiles and missing share are those of the baseline."""
     missing = round(_REFERENCE_ROWS * column.missing)
     at = np.linspace(0, 1, max(_REFERENCE_ROWS - missing, 1))
     place = np.searchsorted(baseline.levels, at, "right") - 1

@@ -1,4 +1,4 @@
-"""The model folder: `model.txt` (LightGBM), `contract.json` (what it may be used for), `baseline.json` (for drift)."""
+"""The model folder: `model.txt` (LightGBM), `contract.json` (inputs and provenance), `baseline.json` (for drift)."""
 
 import hashlib
 import os
@@ -10,48 +10,50 @@ from typing import Any, TypeVar
 import msgspec
 import numpy as np
 
-from features.catalogue import catalogue_hash
+from adapters.files import sync_folder
+from features.catalogue import hash_for
 from models import provenance
 from models.calibration import Calibration
 from models.evaluate import FoldResult
+from models.file_names import BASELINE, BOOSTER, CONTRACT
 from models.frame import Frame
-from models.metrics import Metrics
-from models.train import Thresholds, TrainedModel, TrainingConfig
+from models.metrics import ScoreMetrics
+from models.train import ModelThresholds, TrainedModel, TrainingConfig
+from vedette.clock import DAY
 from vedette.errors import ModelError
 from vedette.events import EXTRA
 
 FORMAT = 1
 File = TypeVar("File", bound=msgspec.Struct)
 
-BOOSTER, CONTRACT, BASELINE = "model.txt", "contract.json", "baseline.json"
 LEVELS = tuple(level / 100 for level in range(101))
-"""Which quantiles the baseline keeps."""
+"""Levels of the quantiles in the baseline."""
 
 
 class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything a model promises and needs. Times are milliseconds UTC.
+    """Everything a model guarantees and requires. Times are milliseconds UTC.
 
     Attributes:
         format: Version of this layout.
-        name: What the model is called; with `version` it is unique.
+        name: Name of the model; with `version` it is unique.
         version: First eight hexadecimal digits of `model_sha256`.
-        created_at: When it was trained.
+        created_at: Time of training.
         features: Columns of the booster in order; those with the prefix `extra.` come with the transaction.
-        features_hash: Of the feature catalogue it was trained with.
+        features_hash: Hash of the feature catalogue it was trained with, see features.catalogue.hash_for.
         trained_from: Event time of the first training row.
         trained_to: Event time of the last training row.
         training_rows: Number of training rows.
         training_frauds: Frauds among them.
         data_hash: SHA-256 of the training rows.
-        label_delay_days: What a label takes to arrive.
-        validation: Figures of the latest training rows; calibration and threshold were fitted on them.
-        folds: Figures of the folds of the protocol, on rows that taught nothing.
-        thresholds: Probabilities from which on a payment is flagged.
-        calibration: From the booster's margin to a probability.
-        config: How it was trained.
+        label_delay_days: Days that a label takes to arrive.
+        validation: Metrics of the latest training rows; calibration and threshold were fitted on them.
+        folds: Metrics of the folds of the protocol, on rows that were not trained on.
+        thresholds: Probabilities at and above which a payment is flagged.
+        calibration: Map from the booster's margin to a probability.
+        config: Parameters of the training.
         libraries: Versions of the libraries that made it.
-        git_commit: Of the code that made it, if it was a checkout.
-        approvals: Who approved it; filled later.
+        git_commit: Commit of the code that made it, if it was a checkout.
+        approvals: People who approved it; filled in later.
         model_sha256: SHA-256 of `model.txt`.
     """
 
@@ -67,9 +69,9 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training_frauds: int
     data_hash: str
     label_delay_days: int
-    validation: Metrics
+    validation: ScoreMetrics
     folds: list[FoldResult]
-    thresholds: Thresholds
+    thresholds: ModelThresholds
     calibration: Calibration
     config: TrainingConfig
     libraries: dict[str, str]
@@ -78,27 +80,29 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     model_sha256: str
 
 
-class Distribution(msgspec.Struct, frozen=True, kw_only=True):
-    """How one column was distributed in training: share of missing values, and quantiles of the others."""
+class BaselineDistribution(msgspec.Struct, frozen=True, kw_only=True):
+    """Distribution of one column in training: the share of missing values, and quantiles of the others."""
 
     missing: float
     quantiles: list[float]
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What drift is measured against.
+    """The reference against which drift is measured.
 
     Attributes:
         format: Version of this layout.
-        levels: Which quantiles are kept.
-        features: Per feature of the booster.
-        score: Of the calibrated probability.
+        levels: Levels of the quantiles.
+        features: Distribution of each feature of the booster.
+        score: Distribution of the calibrated probability.
+        currency: The currency of all training rows; empty if they have several, or it is not known.
     """
 
     format: int = FORMAT
     levels: list[float]
-    features: dict[str, Distribution]
-    score: Distribution
+    features: dict[str, BaselineDistribution]
+    score: BaselineDistribution
+    currency: str = ""
 
 
 def save(
@@ -112,17 +116,17 @@ def save(
     created_at: int,
     git_commit: str | None,
 ) -> Contract:
-    """Write a model folder, replacing one that is there; a reader never sees half of it.
+    """Write a model folder, replacing an existing one; a reader never sees half of it.
 
     Args:
-        folder: Where; its parents are made.
-        model: What `train` returned.
+        folder: Path of the folder; its parents are created.
+        model: Result of `train`.
         frame: The rows it was trained on.
-        name: What the model is called.
-        label_delay_days: What a label takes to arrive.
-        folds: What `evaluate` returned.
+        name: Name of the model.
+        label_delay_days: Days that a label takes to arrive.
+        folds: Results of `evaluate`.
         created_at: Milliseconds UTC.
-        git_commit: Of the code, if known.
+        git_commit: Commit of the code, if known.
     """
     booster = model.text.encode()
     sha256 = hashlib.sha256(booster).hexdigest()
@@ -131,7 +135,7 @@ def save(
         version=sha256[:8],
         created_at=created_at,
         features=list(model.names),
-        features_hash=catalogue_hash(),
+        features_hash=hash_for(model.names, label_delay_days * DAY),
         trained_from=int(frame.event_time[0]),
         trained_to=int(frame.event_time[-1]),
         training_rows=len(frame),
@@ -152,7 +156,7 @@ def save(
 
 
 def read_contract(folder: Path) -> Contract:
-    """The contract of a model folder.
+    """Return the contract of a model folder.
 
     Raises:
         ModelError: The folder or file is missing, not valid, or of a newer layout.
@@ -161,7 +165,7 @@ def read_contract(folder: Path) -> Contract:
 
 
 def read_baseline(folder: Path) -> Baseline:
-    """The baseline of a model folder.
+    """Return the baseline of a model folder.
 
     Raises:
         ModelError: The folder or file is missing, not valid, or of a newer layout.
@@ -170,7 +174,7 @@ def read_baseline(folder: Path) -> Baseline:
 
 
 def read_booster(folder: Path, contract: Contract) -> str:
-    """The text of the booster, if it is the one that the contract speaks of.
+    """Return the text of the booster, if its hash is the one in the contract.
 
     Raises:
         ModelError: The file is missing or has other bytes than when the contract was written.
@@ -180,13 +184,13 @@ def read_booster(folder: Path, contract: Contract) -> str:
     if found != contract.model_sha256:
         raise ModelError(
             f"{folder / BOOSTER} has SHA-256 {found[:12]}…, its contract says {contract.model_sha256[:12]}…",
-            remedy="the file was changed or cut short: copy the folder again or train anew",
+            remedy="the file was changed or cut short: copy the folder again or train again",
         )
     return content.decode()
 
 
 def extra_columns(contract: Contract) -> tuple[str, ...]:
-    """Names of the columns that come with the transaction, without their prefix."""
+    """Return the names of the columns that come with the transaction, without their prefix."""
     return tuple(name.removeprefix(EXTRA) for name in contract.features if name.startswith(EXTRA))
 
 
@@ -195,13 +199,14 @@ def _baseline(model: TrainedModel, frame: Frame) -> Baseline:
         levels=list(LEVELS),
         features={name: _distribution(frame.matrix[:, column]) for column, name in enumerate(frame.names)},
         score=_distribution(model.predict(frame.matrix)),
+        currency=frame.currency,
     )
 
 
-def _distribution(values: Any) -> Distribution:
+def _distribution(values: Any) -> BaselineDistribution:
     known = values[~np.isnan(values)]
     quantiles = np.quantile(known, LEVELS).tolist() if len(known) else []
-    return Distribution(missing=1 - len(known) / len(values), quantiles=quantiles)
+    return BaselineDistribution(missing=1 - len(known) / len(values), quantiles=quantiles)
 
 
 def _read(folder: Path, file: str, kind: type[File]) -> File:
@@ -215,7 +220,7 @@ def _read(folder: Path, file: str, kind: type[File]) -> File:
             )
         return msgspec.json.decode(content, type=kind)
     except msgspec.MsgspecError as error:
-        raise ModelError(f"{folder / file}: {error}", remedy="copy the folder again or train anew") from error
+        raise ModelError(f"{folder / file}: {error}", remedy="copy the folder again or train again") from error
 
 
 def _bytes(folder: Path, file: str) -> bytes:
@@ -233,7 +238,7 @@ def _pretty(value: msgspec.Struct) -> bytes:
 
 
 def _replace(folder: Path, files: dict[str, bytes]) -> None:
-    """Write beside the folder, then rename, so the folder is either the old one or the new one."""
+    """Write next to the folder, then rename, so that the folder is either the old one or the new one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     fresh.chmod(0o755)
@@ -243,6 +248,7 @@ def _replace(folder: Path, files: dict[str, bytes]) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fsync(stream.fileno())
+        sync_folder(fresh)
         if folder.exists():
             retired = fresh.with_name(fresh.name + "-old")
             folder.rename(retired)
@@ -250,6 +256,7 @@ def _replace(folder: Path, files: dict[str, bytes]) -> None:
             shutil.rmtree(retired)
         else:
             fresh.rename(folder)
+        sync_folder(folder.parent)
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
         raise

@@ -1,4 +1,4 @@
-"""What models learn from: arrays of one row per transaction, in the order of event time."""
+"""Training data: arrays with one row per transaction, in the order of event time."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,12 +11,12 @@ from vedette.errors import InputError
 from vedette.events import EXTRA
 
 GROUPS = ("channel", "country", "account_type")
-"""Columns that no model sees, by which its figures are told apart."""
+"""Columns that are not features, by which metrics are broken down."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Transactions with their features and the truth, ordered by event time.
+    """Transactions with their features and labels, ordered by event time.
 
     Attributes:
         names: Names of the columns of `matrix`.
@@ -25,8 +25,9 @@ class Frame:
         event_time: int64 [n], milliseconds UTC.
         amount: int64 [n], minor units.
         fraud: bool [n], the truth.
-        labelled_at: int64 [n], milliseconds UTC, when the truth became known.
-        groups: Those of GROUPS that are known, text [n]; a comparison has the scenario of each fraud there instead.
+        labelled_at: int64 [n], milliseconds UTC, when the label became known.
+        groups: Columns of GROUPS that are known, text [n]; in a comparison, the scenario of each fraud instead.
+        currency: The currency of all transactions; empty if they have several.
     """
 
     names: tuple[str, ...]
@@ -37,12 +38,13 @@ class Frame:
     fraud: NDArray[np.bool_]
     labelled_at: NDArray[np.int64]
     groups: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    currency: str = ""
 
     def __len__(self) -> int:
         return len(self.event_time)
 
     def take(self, rows: NDArray[np.int64] | slice) -> "Frame":
-        """The frame of these rows only; a slice, and rows that lie together, copy nothing."""
+        """Return the frame of these rows only; a slice and contiguous rows are not copied."""
         rows = together(rows) if isinstance(rows, np.ndarray) else rows
         return Frame(
             names=self.names,
@@ -53,18 +55,19 @@ class Frame:
             fraud=self.fraud[rows],
             labelled_at=self.labelled_at[rows],
             groups={name: values[rows] for name, values in self.groups.items()},
+            currency=self.currency,
         )
 
 
 def together(rows: NDArray[np.int64]) -> NDArray[np.int64] | slice:
-    """Ascending row numbers without a gap as a slice, others as they are."""
+    """Return ascending row numbers without a gap as a slice, others as they are."""
     if len(rows) and rows[-1] - rows[0] + 1 == len(rows) and np.all(np.diff(rows) == 1):
         return slice(int(rows[0]), int(rows[-1]) + 1)
     return rows
 
 
 def with_extra(features: tuple[str, ...], columns: Iterable[str]) -> tuple[str, ...]:
-    """What a matrix has: features, and after them the `extra.*` among some columns, sorted by name."""
+    """Return the columns of a matrix: features, then the `extra.*` among some columns, sorted by name."""
     return features + tuple(sorted(name for name in columns if name.startswith(EXTRA)))
 
 
@@ -76,7 +79,7 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         features: Which features to keep; `extra.*` columns are kept as well, after them, sorted by name.
 
     Returns:
-        The rows whose truth is known; the others can neither teach nor test.
+        The rows whose label is known; the others can serve neither for training nor for testing.
 
     Raises:
         InputError: There are no rows, none has a label, or they are not in the order of event time.
@@ -92,19 +95,20 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         rows += len(whole)
         batch = whole.filter(whole.column("fraud").is_valid()) if whole.column("fraud").null_count else whole
         first = len(matrix)
-        matrix.resize((first + len(batch), len(names)), refcheck=False)  # grows in place: never two of it in memory
+        matrix.resize((first + len(batch), len(names)), refcheck=False)  # grows in place, so two copies never exist
         for column, name in enumerate(names):
             matrix[first:, column] = batch.column(name).to_numpy(zero_copy_only=False)
-        known = [name for name in GROUPS if name in batch.schema.names]
+        known = [name for name in (*GROUPS, "currency") if name in batch.schema.names]
         kept.append(batch.select(["account_id", "event_time", "amount", "fraud", "labelled_at", *known]))
     if not kept:
-        raise InputError("there are no transactions to learn from", remedy="check the file and the time span")
+        raise InputError("there are no transactions to train on", remedy="check the file and the time span")
     table = pa.Table.from_batches(kept).combine_chunks()
     if not len(table):
         raise InputError(f"none of {rows} transactions has a label", remedy="use a mapping that names the label column")
     event_time = table["event_time"].to_numpy().astype(np.int64)
     if np.any(np.diff(event_time) < 0):
         raise InputError("the transactions are not in the order of event time", remedy="sort the file by time")
+    currencies = table["currency"].unique().to_pylist() if "currency" in table.schema.names else []
     return Frame(
         names=names,
         matrix=matrix,
@@ -112,11 +116,12 @@ def collect(batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Fra
         event_time=event_time,
         amount=table["amount"].to_numpy().astype(np.int64),
         fraud=table["fraud"].to_numpy().astype(np.bool_),
-        # Without a date a label counts from the end of the delay on: models.protocol.known_from.
+        # A label without a date counts from the end of the delay: models.protocol.known_from.
         labelled_at=table["labelled_at"].fill_null(0).to_numpy().astype(np.int64),
         groups={
             name.replace("_", " "): table[name].fill_null("unknown").to_numpy().astype(np.str_)
             for name in GROUPS
             if name in table.schema.names and table[name].null_count < len(table)
         },
+        currency=currencies[0] if len(currencies) == 1 else "",
     )

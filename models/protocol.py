@@ -1,10 +1,10 @@
-"""Which rows may teach and which may test: the protocol of the Fraud Detection Handbook.
+"""Training rows and test rows: the protocol of the Fraud Detection Handbook.
 
     | training | delay | test |      each 7 days; the next fold is 7 days later
 
-A model trained on the first days is used once their labels have arrived, so nothing of the delay may teach it.
-Cards known to be defrauded are blocked in real life, so they are removed from the test. Source: Le Borgne, Siblini,
-Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card Fraud Detection", 2022, chapters 3.4 and 5.
+A model trained on the first days goes into service once their labels have arrived, so it is not trained on the delay
+period. In production, cards known to be defrauded are blocked, so they are removed from the test. Source: Le Borgne,
+Siblini, Lebichot, Bontempi, "Reproducible Machine Learning for Credit Card Fraud Detection", 2022, chapters 3.4 and 5.
 """
 
 from dataclasses import dataclass
@@ -39,14 +39,14 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Protocol:
-    """Lengths in days.
+    """Lengths of a fold's parts, in days.
 
     Attributes:
-        training: Between the start of a fold and the end of its training.
-        delay: What a label takes to arrive; nothing in between teaches or tests.
+        training: Length of the training, from the start of the fold.
+        delay: Time that a label takes to arrive; rows in between are neither in training nor in the test.
         test: Length of the test.
-        history: Train on this many days before the training's end instead of `training`; 0: all there are.
-        folds: How many folds at most, each a test's length before the next.
+        history: Train on this many days before the end of training instead of `training`; 0 takes all of them.
+        folds: Maximum number of folds, each one test length before the next.
     """
 
     training: int = 7
@@ -57,7 +57,7 @@ class Protocol:
 
     @property
     def span(self) -> int:
-        """Days of one fold."""
+        """Length of one fold in days."""
         return self.training + self.delay + self.test
 
 
@@ -73,15 +73,15 @@ class Fold(NamedTuple):
 
 
 def known_from(frame: Frame, delay: int) -> NDArray[np.int64]:
-    """When each label counts as known: when it arrived, but never sooner than `delay` days after the event."""
+    """Return the time from which each label is known: its arrival, but at least `delay` days after the event."""
     return np.maximum(frame.labelled_at, frame.event_time + delay * DAY)
 
 
 def folds(frame: Frame, protocol: Protocol, starts: tuple[int, ...] = ()) -> list[Fold]:
-    """The folds that fit, earliest first; the last test ends with the last day of the data.
+    """Return the folds that fit, earliest first; the last test ends with the last day of the data.
 
-    A test row's card is removed when a fraud of that card since the fold's start had become known by the midnight
-    before (days are UTC). What is removed does not depend on `history`, so figures stay comparable.
+    A test row is removed if a fraud on its card since the start of the fold was known by the midnight before the row
+    (days are UTC). What is removed does not depend on `history`, so figures stay comparable.
 
     Args:
         frame: All rows.
@@ -89,7 +89,7 @@ def folds(frame: Frame, protocol: Protocol, starts: tuple[int, ...] = ()) -> lis
         starts: Midnights at which training starts, milliseconds UTC, instead of the last folds that fit.
 
     Raises:
-        InputError: A start is named whose fold does not lie within the data.
+        InputError: The fold of a given start does not lie within the data.
     """
     if not len(frame):
         return []
@@ -128,7 +128,7 @@ def _fold(frame: Frame, known: NDArray[np.int64], start: int, protocol: Protocol
 
 
 def latest(frame: Frame, protocol: Protocol) -> NDArray[np.int64]:
-    """Rows for the model that goes to work: the most recent ones whose labels had arrived when the data ends.
+    """Return the rows for the production model: the most recent ones whose labels had arrived when the data ends.
 
     Raises:
         InputError: The data is shorter than the label delay.

@@ -1,4 +1,4 @@
-"""Where a model came from: the rows, the libraries, the code."""
+"""Provenance of a model: the rows, the libraries, the code."""
 
 import hashlib
 import subprocess
@@ -11,7 +11,7 @@ from models.frame import Frame
 
 
 def data_hash(frame: Frame) -> str:
-    """SHA-256 over column names, event times, accounts, amounts, labels and features."""
+    """Return the SHA-256 over column names, event times, accounts, amounts, labels and features."""
     digest = hashlib.sha256("\n".join(frame.names).encode())
     for column in (frame.event_time, frame.account, frame.amount, frame.fraud, frame.matrix):
         digest.update(np.ascontiguousarray(column).data)
@@ -19,13 +19,13 @@ def data_hash(frame: Frame) -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Versions of what trains and scores."""
+    """Return the versions of the libraries that train and score."""
     return {name: version(name) for name in ("vedette", "lightgbm", "numpy", "scikit-learn")}
 
 
 def git_commit(checkout: Path) -> str | None:
-    """The commit checked out in a directory, with `-dirty` if files were changed since; None if there is none."""
-    if not (checkout / ".git").exists():  # an installed package inside somebody else's checkout is not of that commit
+    """Return the commit checked out in a directory, with `-dirty` if files have changed; None without a checkout."""
+    if not (checkout / ".git").exists():  # a package installed inside another checkout is not of that commit
         return None
     try:
         result = subprocess.run(

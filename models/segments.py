@@ -1,6 +1,7 @@
-"""How a model does on parts of the payments: by amount, by channel, by the age of the account, by country.
+"""Metrics of a model on segments of the payments: by amount, channel, age of the account, and country.
 
-Counted at the threshold of lowest cost on rows that taught nothing, and kept as counts, so that folds can be pooled.
+Counted at the threshold of lowest cost on rows that were not trained on, and stored as counts, so that folds can be
+pooled.
 """
 
 from collections.abc import Iterable
@@ -9,7 +10,6 @@ from itertools import pairwise
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score
 
 from models.frame import Frame
 
@@ -24,17 +24,17 @@ _MOST_VALUES = 12
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts on one part of the payments.
+    """Counts of one segment of the payments.
 
     Attributes:
-        by: What the payments are parted by.
-        value: Which part.
-        rows: Payments.
-        frauds: Frauds among them.
-        flagged: Payments that score at least the threshold.
-        caught: Frauds among those.
-        expected: Sum of the probabilities, which calibration brings near `frauds`.
-        missed: Amount of the frauds not flagged, minor units.
+        by: Attribute that defines the segments.
+        value: Value of the attribute.
+        rows: Number of payments.
+        frauds: Number of frauds among them.
+        flagged: Number of payments that score at least the threshold.
+        caught: Number of frauds among the flagged.
+        expected: Sum of the probabilities; close to `frauds` if the model is calibrated.
+        missed: Total amount of the frauds not flagged, minor units.
         average_precision: Area under the precision-recall curve; None without fraud.
     """
 
@@ -66,12 +66,12 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def segments(frame: Frame, score: NDArray[np.float64], threshold: float) -> list[Segment]:
-    """The counts of every part; the first is all payments.
+    """Return the counts of every segment; the first is all payments.
 
     Args:
-        frame: The rows, with the truth.
+        frame: The rows, with their labels.
         score: float64 [n], probability of fraud.
-        threshold: From here on a payment is flagged.
+        threshold: Score at and above which a payment is flagged.
     """
     parts = [("all", ["all"], np.zeros(len(frame), np.int64))]
     for by, column, borders, unit in (
@@ -89,7 +89,7 @@ def segments(frame: Frame, score: NDArray[np.float64], threshold: float) -> list
 
 
 def pooled(folds: Iterable[list[Segment]]) -> list[Segment]:
-    """The same parts of several folds together; average precision is the mean over them, weighted by frauds."""
+    """Return the same segments pooled over folds; average precision is the mean weighted by frauds."""
     parts: dict[tuple[str, str], list[Segment]] = {}
     for fold in folds:
         for segment in fold:
@@ -100,6 +100,8 @@ def pooled(folds: Iterable[list[Segment]]) -> list[Segment]:
 def _count(
     frame: Frame, score: NDArray[np.float64], threshold: float, by: str, value: str, rows: NDArray[np.bool_]
 ) -> Segment:
+    from sklearn.metrics import average_precision_score
+
     fraud, flagged = frame.fraud[rows], score[rows] >= threshold
     return Segment(
         by=by,
@@ -134,7 +136,7 @@ def _sum(same: list[Segment]) -> Segment:
 
 
 def _bands(values: NDArray[np.float64], borders: tuple[int, ...], unit: str) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of the bands in order, and which of them each value is in."""
+    """Return the names of the bands in order, and the index of each value's band."""
     names = [f"under {borders[0]:,}{unit}"]
     names += [f"{low:,} to {high:,}{unit}" for low, high in pairwise(borders)]
     names += [f"from {borders[-1]:,}{unit}", "unknown"]
@@ -142,7 +144,7 @@ def _bands(values: NDArray[np.float64], borders: tuple[int, ...], unit: str) -> 
 
 
 def _largest(values: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
-    """Names of the largest groups and of the rest, and which of them each value is in."""
+    """Return the names of the largest groups and of the rest, and the index of each value's group."""
     names, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     rank = np.minimum(np.argsort(order), _MOST_VALUES)

@@ -1,4 +1,4 @@
-"""Wires the real parts of a replay: publisher, and for an aligned one the broker's ends."""
+"""Wiring of a replay: the publisher and, for an aligned replay, the broker's end offsets."""
 
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, closing
@@ -6,9 +6,9 @@ from threading import Event
 
 import pyarrow as pa
 
-from producers.align import Aligner, BrokerEnds, Positions
-from producers.publisher import Publisher
-from producers.replay import Plan, Replay, Report
+from producers.aligner import Aligner, BrokerEnds, Positions
+from producers.publisher import TransactionPublisher
+from producers.replay import Plan, Replay, ReplayReport
 from vedette.errors import InputError
 from vedette.settings import Settings
 
@@ -22,21 +22,21 @@ def publish(
     align_ms: int = 0,
     positions: Positions | None = None,
     align_timeout_s: float = 120.0,
-    on_progress: Callable[[Report], None] = lambda _: None,
+    on_progress: Callable[[ReplayReport], None] = lambda _: None,
     warn: Callable[[str], None] = lambda _: None,
-) -> Report:
+) -> ReplayReport:
     """Replay canonical batches onto the topics that the settings name.
 
     Args:
-        settings: Where the broker is.
-        batches: What to send.
-        plan: How to send it.
-        stopping: Set it to end early, with everything handed over acknowledged.
+        settings: Settings of the deployment.
+        batches: Batches to send.
+        plan: How to send them.
+        stopping: When set, the replay ends early, with everything handed over acknowledged.
         align_ms: Keep event time across partitions within this bound, given the worker's positions.
-        positions: How far the worker has come; without a bound nothing waits for it.
-        align_timeout_s: How long the worker may stand still.
-        on_progress: Called after every piece, with what has been handed over so far.
-        warn: Told what the user should know and need not act on.
+        positions: Positions of the worker; not used without a bound.
+        align_timeout_s: Maximum time without progress of the worker.
+        on_progress: Called after every chunk with the report so far.
+        warn: Called with warnings for the user.
 
     Raises:
         InputError: A file's rows are not in order of time, but the plan needs them to be; or a bound is given
@@ -46,11 +46,11 @@ def publish(
     """
     if bool(align_ms) != (positions is not None):
         raise InputError(
-            f"no event time is kept within {align_ms} ms {'with' if positions else 'without'} the worker's positions",
+            f"cannot align event time within {align_ms} ms {'with' if positions else 'without'} the worker's positions",
             remedy="give publish a bound above 0 and the worker's positions, or neither",
         )
     with ExitStack() as parts:
-        publisher = parts.enter_context(Publisher(settings))
+        publisher = parts.enter_context(TransactionPublisher(settings))
         aligner = None
         if positions is not None:
             ends = parts.enter_context(closing(BrokerEnds(settings)))

@@ -1,7 +1,7 @@
-"""The canonical frame: what the simulator and every mapped file look like before they become events.
+"""The canonical frame: the form of simulated and mapped transactions before they become events.
 
-Columns carry the names of vedette.events.Transaction. Three more describe the truth and are never sent with a
-transaction: `fraud`, `labelled_at` and `scenario`. What an institution adds of its own is `extra.<name>`.
+Columns have the names of vedette.events.Transaction. Three more describe the label and are never sent with a
+transaction: `fraud`, `labelled_at` and `scenario`. Columns added by an institution are `extra.<name>`.
 """
 
 from collections.abc import Iterable
@@ -29,6 +29,8 @@ SCHEMA = pa.schema(
         pa.field("balance", pa.int64()),
         pa.field("account_type", pa.string()),
         pa.field("account_opened_at", pa.int64()),
+        pa.field("kind", pa.string()),
+        pa.field("original_id", pa.string()),
         pa.field("fraud", pa.bool_()),
         pa.field("labelled_at", pa.int64()),
         pa.field("scenario", pa.string()),
@@ -40,12 +42,12 @@ _SENT = tuple(name for name in SCHEMA.names if name not in _TRUTH)
 
 
 def schema_with(extras: Iterable[str]) -> pa.Schema:
-    """The canonical schema with a nullable float column `extra.<name>` appended per name."""
+    """Return the canonical schema with a nullable float column `extra.<name>` appended per name."""
     return pa.schema([*SCHEMA, *(pa.field(EXTRA + name, pa.float64()) for name in extras)])
 
 
 def rows_to_transactions(batch: pa.RecordBatch) -> list[Transaction]:
-    """The transactions of a canonical batch, in its order; a null column or value is left out of the event."""
+    """Return the transactions of a canonical batch, in its order; a null column or value is left out of the event."""
     columns = {name: batch.column(name).to_pylist() for name in _SENT if batch.column(name).null_count < batch.num_rows}
     extras = {
         name.removeprefix(EXTRA): batch.column(name).to_pylist()
@@ -63,15 +65,16 @@ def rows_to_transactions(batch: pa.RecordBatch) -> list[Transaction]:
 
 
 def rows_to_labels(batch: pa.RecordBatch, source: str, *, frauds_only: bool = True) -> list[Label]:
-    """The labels of a canonical batch, in its order.
+    """Return the labels of a canonical batch, in its order.
 
     Args:
         batch: A canonical batch.
-        source: Who says so, such as "simulator" or a mapping's name.
-        frauds_only: Leave the genuine transactions out. Rows whose truth is unknown (null) never give a label.
+        source: Source of the labels, such as "simulator" or the name of a mapping.
+        frauds_only: Leave out genuine transactions. Rows whose label is unknown (null) never give a label.
     """
     names = (
         "fraud", "labelled_at", "transaction_id", "account_id", "event_time", "merchant_id", "device_id", "ip_address",
+        "payee",
     )  # fmt: skip
     wanted = (True,) if frauds_only else (True, False)
     return [
@@ -85,8 +88,9 @@ def rows_to_labels(batch: pa.RecordBatch, source: str, *, frauds_only: bool = Tr
             merchant_id=merchant,
             device_id=device,
             ip_address=address,
+            payee=payee,
         )
-        for fraud, labelled_at, transaction, account, time, merchant, device, address in zip(
+        for fraud, labelled_at, transaction, account, time, merchant, device, address, payee in zip(
             *(batch.column(name).to_pylist() for name in names), strict=True
         )
         if fraud in wanted and labelled_at is not None

@@ -1,7 +1,7 @@
-"""Columns as they stand in files, turned into the canonical types; what does not fit is marked, never guessed."""
+"""Parsing of file columns into the canonical types; invalid values are marked, never guessed."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -9,36 +9,43 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from producers.mapping import UNITS, Source
-from vedette.clock import parse_time
+from producers.mapping import ColumnSource
 from vedette.errors import InputError
 from vedette.events import MAX_AMOUNT
 from vedette.money import exponent, to_minor
 
 Bools = npt.NDArray[np.bool_]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?|nan|inf|infinity)", re.IGNORECASE)
+_SPACES = " \u00a0\u2009\u202f"
+_SEPARATORS = ",.'_\u2019" + _SPACES
+"""Characters that group the digits of a number in some countries."""
 _NO_AMOUNT = f"is not an amount of at most {MAX_AMOUNT} minor units"
-_TRUTHS = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_TRUTHS = {
+    "1": True, "1.0": True, "true": True, "t": True, "yes": True, "y": True,
+    "0": False, "0.0": False, "false": False, "f": False, "no": False, "n": False,
+}  # fmt: skip
 
 
 class Parsed(NamedTuple):
-    """A column's values: null where the file has none, and where `bad` says that they do not fit."""
+    """Values of a column: null where the file has none, and where `bad` marks them as invalid."""
 
     values: pa.Array
     bad: Bools
     reason: str
+    others: tuple[tuple[Bools, str], ...] = ()
+    """Values that are invalid for other reasons."""
 
 
 def mask(condition: pa.Array) -> Bools:
-    """A boolean column as an array; null is false."""
+    """Return a boolean column as an array; null is false."""
     marked: Bools = condition.fill_null(False).to_numpy(zero_copy_only=False)
     return marked
 
 
-def text(raw: pa.Array, source: Source) -> Parsed:
-    """Strings, after taking out `remove`, looking up `values`, keeping `only`, and adding `prefix`."""
-    plain = _plain(raw, source.remove)
+def text(raw: pa.Array, source: ColumnSource) -> Parsed:
+    """Return strings, after removing `remove`, looking up `values`, filtering by `only`, and adding `prefix`."""
+    plain = plain_text(raw, source.remove)
     bad = np.zeros(len(plain), bool)
     if source.values:
         encoded = plain.dictionary_encode()
@@ -46,6 +53,9 @@ def text(raw: pa.Array, source: Source) -> Parsed:
         found = pa.array([source.values.get(word) or None for word in words], pa.string()).take(encoded.indices)
         strange = pa.array([word not in source.values for word in words], pa.bool_()).take(encoded.indices)
         plain, bad = found, mask(strange)
+    if source.signs:
+        plain, bad = _by_sign(plain, source.signs)
+        return Parsed(plain, bad, f"has none of the signs {', '.join(source.signs)}")
     if source.only:
         plain = pc.if_else(pc.starts_with(plain, source.only), plain, pa.scalar(None, pa.string()))
     if source.prefix:
@@ -53,43 +63,81 @@ def text(raw: pa.Array, source: Source) -> Parsed:
     return Parsed(plain, bad, f"is not one of {', '.join(source.values)}")
 
 
-def numbers(raw: pa.Array, source: Source) -> Parsed:
-    """Finite floats; NaN counts as missing."""
-    if _is_text(raw):
-        parsed = _cast_each(_plain(raw, source.remove), pa.float64(), _number, "is not a number")
+def _by_sign(plain: pa.Array, signs: Mapping[str, str]) -> tuple[pa.Array, Bools]:
+    """Return the code of the longest sign that each value contains, and a mask of the values that contain none."""
+    encoded = plain.dictionary_encode()
+    longest = sorted(signs, key=len, reverse=True)
+    codes = [next((signs[sign] for sign in longest if sign in word), None) for word in encoded.dictionary.to_pylist()]
+    found = pa.array(codes, pa.string()).take(encoded.indices)
+    return found, mask(pc.and_(found.is_null(), plain.is_valid()))
+
+
+def first_given(parts: list[pa.Array]) -> pa.Array:
+    """Return the first of several columns that is not empty, by row."""
+    return pc.coalesce(*(plain_text(part, "") for part in parts))
+
+
+def numbers(raw: pa.Array, source: ColumnSource) -> Parsed:
+    """Return finite floats; NaN counts as missing.
+
+    A separator among the characters to remove must group thousands (also 12,34,567): 12,34 is not 1234.
+    """
+    if is_text(raw):
+        plain, ungrouped = _digits(raw, source)
+        parsed = _cast_each(plain, pa.float64(), _number, "is not a number")
     else:
-        parsed = Parsed(raw.cast(pa.float64(), safe=False), np.zeros(len(raw), bool), "is not a number")
+        ungrouped = np.zeros(len(raw), bool)
+        parsed = Parsed(raw.cast(pa.float64(), safe=False), ungrouped, "is not a number")
     values = pc.if_else(pc.is_nan(parsed.values), pa.scalar(None, pa.float64()), parsed.values)
-    endless = mask(pc.is_inf(values))
-    return Parsed(_without(values, endless), parsed.bad | endless, "is not a finite number")
+    bad = parsed.bad | ungrouped | mask(pc.is_inf(values))
+    return Parsed(_without(values, bad), bad, "is not a finite number")
 
 
-def amounts(raw: pa.Array, source: Source, currency: pa.Array) -> Parsed:
-    """Minor units, rounded half to even on the decimal digits as vedette.money does.
+def codes(raw: pa.Array, source: ColumnSource, canonical: Callable[[str], str]) -> Parsed:
+    """Return codes in their canonical spelling, see vedette.codes."""
+    parsed = text(raw, source)
+    encoded = parsed.values.dictionary_encode()
+    spelt: list[str | None] = []
+    reasons: list[str] = []
+    for word in encoded.dictionary.to_pylist():
+        try:
+            spelt.append(canonical(word))
+        except InputError as error:
+            spelt.append(None)
+            reasons.append(error.args[0].removeprefix(f"{word!r} "))
+    values = pa.array(spelt, pa.string()).take(encoded.indices)
+    unknown = mask(pc.and_(values.is_null(), parsed.values.is_valid()))
+    return Parsed(values, parsed.bad | unknown, reasons[0] if unknown.any() else parsed.reason)
+
+
+def amounts(raw: pa.Array, source: ColumnSource, currency: pa.Array) -> Parsed:
+    """Return minor units, rounded half to even on the decimal digits as in vedette.money.
 
     Args:
-        raw: Numbers or text, of major or minor units as the source says; a fraction of a minor unit does not fit.
-        source: Where they come from.
-        currency: The code of each.
+        raw: Numbers or text, in major or minor units according to the source; a fraction of a minor unit is invalid.
+        source: Source of the column.
+        currency: Currency code of each row.
     """
     if source.unit == "minor":
         return _minor(raw, source)
     parsed = numbers(raw, source)
-    codes = currency.fill_null("").dictionary_encode()
-    scale = np.array([10.0 ** exponent(code) for code in codes.dictionary.to_pylist()])[codes.indices.to_numpy()]
+    encoded = currency.fill_null("").dictionary_encode()
+    # A row without a currency is rejected for that reason.
+    places = [exponent(code) if code else 0 for code in encoded.dictionary.to_pylist()]
+    scale = np.array([10.0**number for number in places])[encoded.indices.to_numpy()]
     major = parsed.values.fill_null(0).to_numpy(zero_copy_only=False)
     bad = parsed.bad | (np.abs(major) > MAX_AMOUNT / scale)
     scaled = np.where(bad, 0, major) * scale
     minor = np.rint(scaled).astype(np.int64)
-    # Near a half the binary product may fall on the wrong side of the decimal one; there the digits decide.
+    # Near a half, the binary product may fall on the wrong side of the decimal one; there the digits decide.
     doubtful = np.abs(scaled - np.floor(scaled) - 0.5) < 1e-9 + np.abs(scaled) * 1e-15
-    plain = _plain(raw, source.remove) if _is_text(raw) else raw
-    for row in np.flatnonzero(doubtful).tolist():
+    plain = _digits(raw, source)[0] if is_text(raw) else raw
+    for row in np.flatnonzero(doubtful & ~bad).tolist():
         minor[row] = to_minor(plain[row].as_py(), currency[row].as_py() or "")
     return Parsed(pa.array(minor, mask=bad | mask(parsed.values.is_null())), bad, _NO_AMOUNT)
 
 
-def _minor(raw: pa.Array, source: Source) -> Parsed:
+def _minor(raw: pa.Array, source: ColumnSource) -> Parsed:
     if pa.types.is_integer(raw.type):
         return Parsed(raw.cast(pa.int64()), np.zeros(len(raw), bool), _NO_AMOUNT)
     parsed = numbers(raw, source)
@@ -99,71 +147,37 @@ def _minor(raw: pa.Array, source: Source) -> Parsed:
     return Parsed(pa.array(whole, mask=bad | mask(parsed.values.is_null())), bad, _NO_AMOUNT)
 
 
-def moments(raw: pa.Array, source: Source) -> Parsed:
-    """Milliseconds since epoch, from dates and times, or from counts since the source's origin."""
-    if source.form != "datetime":
-        return _counted(raw, source)
-    reason = "is not an ISO 8601 date or time"
-    if pa.types.is_date(raw.type):
-        raw = raw.cast(pa.timestamp("ms"))
-    if pa.types.is_timestamp(raw.type):
-        micros = raw.cast(pa.timestamp("us", raw.type.tz), safe=False).cast(pa.int64())
-        return Parsed(_thousandth(micros), np.zeros(len(raw), bool), reason)
-    plain = _plain(raw, source.remove)
-    for zone in (None, "UTC"):  # without an offset it is UTC; a column that mixes both is read one by one
-        try:
-            return Parsed(
-                _thousandth(plain.cast(pa.timestamp("us", zone)).cast(pa.int64())), np.zeros(len(raw), bool), reason
-            )
-        except pa.ArrowInvalid:
-            continue
-    return _cast_each(plain, pa.int64(), _moment, reason)
-
-
-def _counted(raw: pa.Array, source: Source) -> Parsed:
-    unit, origin = UNITS[source.form], parse_time(source.origin)
-    reason = f"is not a number of {source.form}"
-    if unit == 1 and pa.types.is_integer(raw.type):
-        return Parsed(pc.add(raw.cast(pa.int64()), origin), np.zeros(len(raw), bool), reason)
-    parsed = numbers(raw, source)
-    count = parsed.values.fill_null(0).to_numpy(zero_copy_only=False)
-    bad = parsed.bad | (np.abs(count) > 2.0**53 / unit)
-    times = np.rint(np.where(bad, 0, count) * unit).astype(np.int64) + origin
-    return Parsed(pa.array(times, mask=bad | mask(parsed.values.is_null())), bad, reason)
-
-
-def date_parts(parts: list[pa.Array]) -> pa.Array:
-    """ISO 8601 text from columns year, month, day and (if given) a time such as 06:21."""
-    year, month, day, *time = (_plain(part, "") for part in parts)
-    date = pc.binary_join_element_wise(
-        pc.utf8_lpad(year, 4, "0"), pc.utf8_lpad(month, 2, "0"), pc.utf8_lpad(day, 2, "0"), pa.scalar("-")
-    )
-    return pc.binary_join_element_wise(date, time[0], pa.scalar(" ")) if time else date
-
-
 def joined(parts: list[pa.Array], join: str) -> pa.Array:
-    """One id from several columns; missing where one of them is."""
-    return pc.binary_join_element_wise(*(_plain(part, "") for part in parts), pa.scalar(join))
+    """Return one id from several columns; missing where one of them is missing."""
+    return pc.binary_join_element_wise(*(plain_text(part, "") for part in parts), pa.scalar(join))
 
 
-def truths(raw: pa.Array, source: Source) -> Parsed:
-    """Booleans from true and false, 1 and 0, Yes and No."""
+def truths(raw: pa.Array, source: ColumnSource) -> Parsed:
+    """Return booleans from true and false, 1 and 0, yes and no; or from `values`, which are case-sensitive."""
     reason = "is neither yes nor no"
-    if pa.types.is_boolean(raw.type):
+    if pa.types.is_boolean(raw.type) and not source.values:
         return Parsed(raw, np.zeros(len(raw), bool), reason)
-    encoded = pc.utf8_lower(_plain(raw, source.remove)).dictionary_encode()
-    words = encoded.dictionary.to_pylist()
-    values = pa.array([_TRUTHS.get(word) for word in words], pa.bool_()).take(encoded.indices)
-    strange = pa.array([word not in _TRUTHS for word in words], pa.bool_()).take(encoded.indices)
+    known: dict[str, bool | None] = dict(_TRUTHS)
+    words = plain_text(raw, source.remove)
+    if source.values:
+        known = {word: _TRUTHS.get(truth.lower()) for word, truth in source.values.items()}
+        reason = f"is not one of {', '.join(known)}"
+    else:
+        words = pc.utf8_lower(words)
+    encoded = words.dictionary_encode()
+    found = encoded.dictionary.to_pylist()
+    values = pa.array([known.get(word) for word in found], pa.bool_()).take(encoded.indices)
+    strange = pa.array([word not in known for word in found], pa.bool_()).take(encoded.indices)
     return Parsed(values, mask(strange), reason)
 
 
-def _is_text(raw: pa.Array) -> bool:
+def is_text(raw: pa.Array) -> bool:
+    """Return whether a column holds text."""
     return bool(pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type))
 
 
-def _plain(raw: pa.Array, remove: str) -> pa.Array:
-    """Text without surrounding space and without the characters to remove; empty is missing."""
+def plain_text(raw: pa.Array, remove: str) -> pa.Array:
+    """Return a column as text without surrounding space and without the characters to remove; empty is missing."""
     plain = raw.cast(pa.string())
     for character in remove:
         plain = pc.replace_substring(plain, character, "")
@@ -171,8 +185,29 @@ def _plain(raw: pa.Array, remove: str) -> pa.Array:
     return pc.if_else(pc.equal(plain, ""), pa.scalar(None, pa.string()), plain)
 
 
+def _digits(raw: pa.Array, source: ColumnSource) -> tuple[pa.Array, Bools]:
+    """Return numbers in the form that Arrow parses, and a mask of those with misplaced thousands separators."""
+    thousands = source.thousands or ""
+    removed = source.remove + (_SPACES if thousands == " " else thousands)
+    separators = "".join(character for character in removed if character in _SEPARATORS or character == thousands)
+    symbols = "".join(character for character in removed if character not in separators)
+    plain = plain_text(raw, symbols)
+    ungrouped = np.zeros(len(plain), bool)
+    if separators:
+        group = re.escape(separators).replace("]", r"\]")
+        point = re.escape(source.decimal or ".")
+        grouped = rf"^[+-]?[0-9]{{1,3}}(?:[{group}][0-9]{{2,3}})*[{group}][0-9]{{3}}(?:{point}[0-9]*)?$"
+        separated = pc.match_substring_regex(plain, f"[{group}]")
+        ungrouped = mask(pc.and_(separated, pc.invert(pc.match_substring_regex(plain, grouped))))
+        plain = plain_text(plain, separators)
+    if source.decimal == ",":
+        plain = pc.replace_substring(plain, ".", "?")  # a remaining point is not part of such a number
+        plain = pc.replace_substring(plain, ",", ".")
+    return plain, ungrouped
+
+
 def _cast_each(plain: pa.Array, kind: pa.DataType, parse: Callable[[str], float | None], reason: str) -> Parsed:
-    """All at once if every value fits, else one by one, so that only those that do not fit are lost."""
+    """Cast all at once if every value is valid, otherwise one by one, so that only invalid ones are lost."""
     try:
         return Parsed(plain.cast(kind), np.zeros(len(plain), bool), reason)
     except pa.ArrowInvalid:
@@ -185,17 +220,6 @@ def _cast_each(plain: pa.Array, kind: pa.DataType, parse: Callable[[str], float 
 
 def _number(word: str) -> float | None:
     return float(word) if _NUMBER.fullmatch(word) else None
-
-
-def _moment(word: str) -> int | None:
-    try:
-        return parse_time(word)
-    except InputError:
-        return None
-
-
-def _thousandth(micros: pa.Array) -> pa.Array:
-    return pc.round(pc.divide(micros.cast(pa.float64()), 1000.0), round_mode="half_to_even").cast(pa.int64())
 
 
 def _without(values: pa.Array, bad: Bools) -> pa.Array:

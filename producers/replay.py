@@ -1,4 +1,4 @@
-"""A stream of canonical batches onto Kafka: at full speed or in (accelerated) time, with labels, and stoppable."""
+"""Replay of canonical batches onto Kafka: at full speed or in (accelerated) time, with labels, and stoppable."""
 
 import heapq
 import signal
@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from producers.align import Aligner
+from producers.aligner import Aligner
 from producers.frame import rows_to_labels, rows_to_transactions
-from producers.publisher import Publisher
+from producers.publisher import TransactionPublisher
 from vedette.clock import SECOND, format_time
 from vedette.errors import InputError
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 LABELS = ("none", "at-once", "delayed")
 
-_CHUNK_ROWS = 2_000  # handed over between two looks at the stop sign
-_TICK_S = 0.05  # how finely a replay in time is cut
+_CHUNK_ROWS = 2_000  # handed over between two checks of the stop event
+_TICK_S = 0.05  # resolution of a replay in time
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to replay.
+    """Options of a replay.
 
     Args:
-        labels: `at-once` sends a label right behind its transaction, `delayed` when event time reaches its arrival;
+        labels: `at-once` sends a label right after its transaction, `delayed` when event time reaches its arrival;
             those due after the last transaction follow it.
-        all_labels: Send the labels of genuine transactions, too.
-        source: What labels name as their source.
-        speed: Event time per real time, such as 60 for an hour a minute; 0 is as fast as possible.
-        limit: Stop after so many transactions; 0 is all.
+        all_labels: Also send the labels of genuine transactions.
+        source: Source named by the labels.
+        speed: Event time per real time, such as 60 for an hour per minute; 0 is as fast as possible.
+        limit: Stop after this number of transactions; 0 is all.
     """
 
     labels: str = "at-once"
@@ -57,8 +57,8 @@ class Plan:
                 raise InputError(f"{name} is {getattr(self, name)}", remedy="it cannot be negative")
 
 
-class Report(msgspec.Struct):
-    """What a replay has done so far; events in it are acknowledged once the replay returns."""
+class ReplayReport(msgspec.Struct):
+    """Progress of a replay; the counted events are acknowledged once the replay returns."""
 
     transactions: int = 0
     labels: int = 0
@@ -69,7 +69,7 @@ class Report(msgspec.Struct):
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Event]:
-    """An event that the first Ctrl-C (or SIGTERM) sets; a second one interrupts as usual."""
+    """Yield an event that the first Ctrl-C (or SIGTERM) sets; a second one interrupts as usual."""
     stopping = Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -91,25 +91,25 @@ class Replay:
     """One run over a stream.
 
     Args:
-        publisher: Where it goes.
-        plan: How.
-        stopping: When set, the run ends behind the chunk under way, with everything handed over acknowledged.
-        aligner: Holds the run back to the worker's pace; None does not.
+        publisher: Publisher of the events.
+        plan: Options of the replay.
+        stopping: When set, the run ends after the current chunk, with everything handed over acknowledged.
+        aligner: Limits the run to the worker's pace; None does not.
         on_progress: Called with the report after every chunk.
-        monotonic: A clock that never goes back, in seconds.
+        monotonic: A monotonic clock, in seconds.
     """
 
     def __init__(
         self,
-        publisher: Publisher,
+        publisher: TransactionPublisher,
         plan: Plan,
         *,
         stopping: Event,
         aligner: Aligner | None = None,
-        on_progress: Callable[[Report], None] = lambda _: None,
+        on_progress: Callable[[ReplayReport], None] = lambda _: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.report = Report()
+        self.report = ReplayReport()
         self._publisher = publisher
         self._plan = plan
         self._stopping = stopping
@@ -121,8 +121,8 @@ class Replay:
         self._waiting: list[tuple[int, int, Label]] = []
         self._arrivals = 0
 
-    def run(self, batches: Iterable[pa.RecordBatch]) -> Report:
-        """Send all of it, or what comes before the stop.
+    def run(self, batches: Iterable[pa.RecordBatch]) -> ReplayReport:
+        """Send all batches, or those before the stop.
 
         Raises:
             InputError: The rows are not in order of time, but the plan needs them to be.
@@ -147,7 +147,7 @@ class Replay:
         return self._stopping.is_set() or 0 < self._plan.limit <= self.report.transactions
 
     def _chunks(self, batch: pa.RecordBatch) -> Iterator[pa.RecordBatch]:
-        """Pieces small enough to stop between, each within one slice and one tick of event time."""
+        """Yield chunks small enough to stop between, each within one slice and one tick of event time."""
         times = batch.column("event_time").to_numpy()
         widths = [self._aligner.slice_ms] if self._aligner else []
         if self._plan.speed:
@@ -163,7 +163,7 @@ class Replay:
             yield batch.slice(start, end - start)
 
     def _ready(self, chunk: pa.RecordBatch) -> bool:
-        """Wait until the chunk may go out; False when stopped meanwhile."""
+        """Wait until the chunk may be sent; return False if stopped meanwhile."""
         first = chunk.column("event_time")[0].as_py()
         self._check_order(first, chunk)
         if self._aligner and (self._slice_end is None or first >= self._slice_end):
@@ -187,7 +187,7 @@ class Replay:
         latest = self.report.last_event_time
         if (latest is not None and first < latest) or bool(np.any(np.diff(times) < 0)):
             raise InputError(
-                f"the file is not in order of time: a row behind {format_time(max(latest or 0, first))} is earlier",
+                f"the file is not in order of time: a row after {format_time(max(latest or 0, first))} is earlier",
                 remedy="sort it by time, or replay it at full speed without --align and with labels at once",
             )
 
@@ -218,7 +218,7 @@ class Replay:
         self.report.last_event_time = transactions[-1].event_time
 
     def _release(self, before: int | None) -> None:
-        """Send the waiting labels that arrive earlier than this moment, or all of them."""
+        """Send the waiting labels that arrive before this moment, or all of them."""
         due = []
         while self._waiting and (before is None or self._waiting[0][0] < before):
             due.append(heapq.heappop(self._waiting)[2])

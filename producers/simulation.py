@@ -1,4 +1,4 @@
-"""What can be set about a simulation, and the fraud scenarios it knows."""
+"""Parameters of a simulation, and its scenarios: frauds, and honest look-alikes that would fool a naive counter."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,17 +11,19 @@ from vedette.events import MAX_TIME
 
 @dataclass(frozen=True)
 class Scenario:
-    """A kind of fraud.
+    """A kind of fraud, or of honest payments that look like one.
 
     Args:
-        number: The default of the one number that sets it: a threshold for `large_amount`, else how many a day.
-        unit: What that number counts.
-        about: What happens.
+        number: Default of the scenario's parameter, usually a number per day.
+        unit: Unit of that parameter.
+        description: What happens.
+        honest: Whether the payments are genuine.
     """
 
     number: float
     unit: str
-    about: str
+    description: str
+    honest: bool = False
 
 
 # The first three are those of the handbook (Le Borgne et al., 2022, chapter 3), with its numbers.
@@ -36,9 +38,42 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "account_takeover": Scenario(1, "episodes a day", "payments from a new device, address and country"),
         "impossible_travel": Scenario(1, "episodes a day", "two shop payments within the hour, a continent apart"),
         "limit_walk": Scenario(0.5, "episodes a day", "rising payments whose total stays just under the daily limit"),
-        "mule_payee": Scenario(0.2, "episodes a day", "many accounts transfer to one payee nobody knew before"),
+        "mule_payee": Scenario(0.2, "episodes a day", "many accounts transfer to one payee that is new to all of them"),
+        "card_testing_ring": Scenario(
+            0.5, "episodes a day", "dozens of stolen cards are tried with tiny payments at one online shop"
+        ),
+        "tested_card": Scenario(
+            0.5, "share of the tried cards", "a card that was tried is used in other shops, hours or days later"
+        ),
+        "app_scam": Scenario(
+            0.5, "episodes a day", "customers are talked into transfers to a payee nobody has paid before"
+        ),
+        "takeover_ring": Scenario(0.5, "episodes a day", "many accounts are emptied from one device within hours"),
+        "bust_out_merchant": Scenario(
+            0.3, "episodes a day", "a shop that opened some days ago charges stolen cards, then disappears"
+        ),
+        "mule_account": Scenario(0.5, "episodes a day", "an ordinary account receives scam transfers of some accounts"),
+        "mule_forward": Scenario(3, "payments per mule", "that account pays nearly all of it on within the hour"),
+        "ticket_sale": Scenario(0.3, "episodes a day", "hundreds buy from one online shop within an hour", honest=True),
+        "charity_appeal": Scenario(
+            0.3, "episodes a day", "hundreds give small sums to one payee, most for the first time", honest=True
+        ),
+        "landlord": Scenario(
+            20, "landlords", "tenants pay one payee early in the month; some landlords pay most of it on", honest=True
+        ),
+        "shop_launch": Scenario(0.4, "episodes a day", "a new shop, at which everybody pays first", honest=True),
+        "family_device": Scenario(40, "families", "three to six accounts pay from one device", honest=True),
+        "carrier_address": Scenario(
+            0.4, "episodes a day", "a new address of a mobile carrier, shared by hundreds for a day", honest=True
+        ),
+        "public_computer": Scenario(
+            3, "computers", "a library's computer, new every month, from which strangers pay once each", honest=True
+        ),
     }
 )
+
+LOOK_ALIKES = tuple(name for name, scenario in SCENARIOS.items() if scenario.honest)
+"""Scenarios whose payments are genuine."""
 
 HANDBOOK = ("large_amount", "compromised_terminal", "compromised_card")
 
@@ -57,6 +92,7 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
         "label_delay_days": (0, 3_650),
         "late_labels": (0, 1),
         "transfers": (0, 1),
+        "returns": (0, 1),
         "trips_per_day": (0, MAX_NUMBER),
         "daily_limit": (1, 1_000_000),
     }
@@ -64,19 +100,19 @@ _RANGES: Mapping[str, tuple[float, float]] = MappingProxyType(
 
 
 def default_scenarios() -> dict[str, float]:
-    """Every scenario with its default number."""
+    """Return every scenario with its default number."""
     return {name: scenario.number for name, scenario in SCENARIOS.items()}
 
 
 def chosen_scenarios(only: Sequence[str], without: Sequence[str]) -> dict[str, float]:
-    """Scenarios from words such as `card_testing` or `card_testing=5`.
+    """Return scenarios from words such as `card_testing` or `card_testing=5`.
 
     Args:
-        only: These and no others; all if there are none.
-        without: Not these.
+        only: The scenarios to include; all if empty.
+        without: The scenarios to exclude.
 
     Raises:
-        InputError: There is no such scenario, or the number is none.
+        InputError: There is no such scenario, or its number is not valid.
     """
     chosen = {} if only else default_scenarios()
     for word in only:
@@ -106,14 +142,15 @@ class Simulation:
         terminals: Number of places to pay at, spread over the grid.
         days: Number of days.
         start: The first moment, milliseconds since epoch; a day is 24 hours from here.
-        seed: Of all randomness.
-        radius: How far from home a customer pays, in grid units (the grid is 100 by 100).
-        label_delay_days: From a transaction to the moment its truth is known.
-        late_labels: Share of transactions whose truth becomes known up to LATE_DAYS later than that.
+        seed: Seed of all randomness.
+        radius: Maximum distance from home at which a customer pays, in grid units (the grid is 100 by 100).
+        label_delay_days: Days from a transaction to the arrival of its label.
+        late_labels: Share of transactions whose label arrives up to LATE_DAYS later than that.
         transfers: Share of payments that go to a payee instead of a terminal.
-        trips_per_day: How many customers set out on a five-day trip abroad, which looks unusual and is genuine.
-        daily_limit: What `limit_walk` stays under, in major units.
-        scenarios: The frauds that happen, with their number; see SCENARIOS.
+        returns: Share of honest payments at merchants that are reversed within minutes or refunded within three weeks.
+        trips_per_day: Number of customers who start a five-day trip abroad, which looks unusual but is genuine.
+        daily_limit: Limit that `limit_walk` stays under, in major units.
+        scenarios: Scenarios with their number; see SCENARIOS.
     """
 
     customers: int = 5_000
@@ -125,6 +162,7 @@ class Simulation:
     label_delay_days: float = 7.0
     late_labels: float = 0.0
     transfers: float = 0.03
+    returns: float = 0.01
     trips_per_day: float = 5.0
     daily_limit: float = 1_000.0
     scenarios: Mapping[str, float] = field(default_factory=default_scenarios)

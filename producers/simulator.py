@@ -10,7 +10,19 @@ import numpy as np
 import pyarrow as pa
 
 from producers.episodes import EPISODES, Scene, whole_number
-from producers.payments import GENUINE, NONE, Namer, Payments, concatenate, running_balance, scenario_index
+from producers.look_alikes import HABITS, LOOK_ALIKE_EPISODES
+from producers.payments import (
+    GENUINE,
+    NONE,
+    PAYMENT,
+    Namer,
+    SimulatedPayments,
+    concatenate,
+    running_balance,
+    scenario_index,
+)
+from producers.returns import Returns
+from producers.rings import RING_EPISODES
 from producers.simulation import LATE_DAYS, Simulation
 from producers.world import ATM, CITIES, ECOM, SHOPS_ABROAD, TRANSFER, Ints, World, build
 from vedette.clock import DAY, SECOND
@@ -22,38 +34,52 @@ _CARD_DAYS = 14
 _CARD_SHARE = 1 / 3
 _CARD_FACTOR = 5
 _TRIP_DAYS = 5
-_NEW_DEVICE = 1 / 500  # a customer's chance a day to change the device
-_NEW_PAYEE = 0.05  # share of transfers that go to somebody other than the three usual payees
+_NEW_DEVICE = 1 / 500  # probability per day that a customer changes the device
+_NEW_PAYEE = 0.05  # share of transfers to payees other than the three usual ones
 _MOBILE = 0.15  # share of online payments made through the mobile network's 256 addresses, 198.18.0.0/24
 
-# Each purpose draws from its own stream, so that switching one off leaves the others' payments as they were.
-_WORLD, _PAYMENTS, _ATTRIBUTES, _SCENARIOS, _EPISODES, _LABELS = range(6)
+# Each purpose has its own random stream, so that switching one off does not change the payments of the others.
+_WORLD, _PAYMENTS, _ATTRIBUTES, _SCENARIOS, _EPISODES, _LABELS, _RETURNS, _HABITS = range(8)
+_EPISODES_BY_NAME = {**EPISODES, **RING_EPISODES, **LOOK_ALIKE_EPISODES}
 
 
 def simulate(config: Simulation) -> Iterator[pa.RecordBatch]:
-    """Canonical batches of at most BATCH_ROWS, in order of event time; memory stays at about one day of payments."""
+    """Yield batches of at most BATCH_ROWS in order of event time, with about one day of payments in memory."""
     world = build(config, np.random.default_rng([config.seed, _WORLD]))
     life = _Life(config, world)
     namer = Namer(world, f"S{config.seed}-")
     balance = world.customers.balance
+    returns = Returns(config.returns)
     made = 0
     for day in range(config.days):
-        payments = life.day(day).sorted()
-        before, balance = running_balance(payments, balance + _salaries(world, day))
-        frame = namer.frame(payments, before, _labelled_at(config, payments, day), made)
-        made += len(payments)
+        spending, episodes = life.day(day)
+        payments = concatenate([spending, episodes])
+        order = np.argsort(payments.time, kind="stable")
+        number = np.empty(len(payments), np.int64)
+        number[order] = np.arange(made, made + len(payments))
+        payments = payments.rows(order)
+        labelled_at = _labelled_at(config, payments, day)
+        end = config.start + (day + 1) * DAY
+        rng = np.random.default_rng([config.seed, _RETURNS, day])
+        payments = concatenate([payments, returns.due(spending, number[: len(spending)], end, rng)]).sorted()
+        known = payments.time + round(config.label_delay_days * DAY)
+        known[payments.kind == PAYMENT] = labelled_at
+        received = world.account_of(payments.payee)
+        before, balance = running_balance(payments, balance + _salaries(world, day), received)
+        frame = namer.frame(payments, before, known, made)
+        made += len(number)
         for start in range(0, len(payments), BATCH_ROWS):
             yield frame.slice(start, BATCH_ROWS)
 
 
 def _salaries(world: World, day: int) -> Ints:
-    """What is paid in: every 30 days, on a day of their own, customers get a little more than a month's spending."""
+    """Return incoming payments: every 30 days each customer receives slightly more than a month's spending."""
     people = world.customers
     payday = np.arange(len(people.mean_amount)) % 30 == day % 30
     return np.where(payday, people.mean_amount * people.mean_per_day * 33 + 10_000, 0).astype(np.int64)
 
 
-def _labelled_at(config: Simulation, payments: Payments, day: int) -> Ints:
+def _labelled_at(config: Simulation, payments: SimulatedPayments, day: int) -> Ints:
     rng = np.random.default_rng([config.seed, _LABELS, day])
     late = np.where(
         rng.random(len(payments)) < config.late_labels, rng.uniform(0, LATE_DAYS * DAY, len(payments)), 0
@@ -62,7 +88,7 @@ def _labelled_at(config: Simulation, payments: Payments, day: int) -> Ints:
 
 
 class _Life:
-    """What changes from day to day: trips, devices, and which terminals and cards are compromised."""
+    """State that changes from day to day: trips, devices, and compromised terminals and cards."""
 
     def __init__(self, config: Simulation, world: World) -> None:
         self._config = config
@@ -72,23 +98,35 @@ class _Life:
         self._terminal_until = np.zeros(len(world.merchants.channel), np.int64)
         self._card_until = np.zeros(config.customers, np.int64)
         self._scene = Scene(config, world)
+        self._later = self._scene.rows(0, [], 0)
 
-    def day(self, day: int) -> Payments:
-        """All payments of a day, in no order."""
+    def day(self, day: int) -> tuple[SimulatedPayments, SimulatedPayments]:
+        """Return the payments of a day, in no particular order: what customers spend, and those of scenarios.
+
+        What a scenario adds on later days is kept for then.
+        """
         config = self._config
         payments = self._spending(day)
         self._live(payments, day)
         self._handbook_frauds(payments, day)
         midnight = config.start + day * DAY
-        episodes = [
+        scenes = [
             self._scene.play(name, episode, midnight, np.random.default_rng([config.seed, _EPISODES, day, number]))
-            for number, (name, episode) in enumerate(EPISODES.items())
+            for number, (name, episode) in enumerate(_EPISODES_BY_NAME.items())
             if config.scenarios.get(name)
         ]
-        return concatenate([payments, *episodes])
+        habits = [
+            habit(self._scene, day, [config.seed, _HABITS, number, story])
+            for number, (name, habit) in enumerate(HABITS.items())
+            for story in range(int(config.scenarios.get(name, 0)) if self._scene.inhabited else 0)
+        ]
+        added = concatenate([self._later, *scenes, *habits])
+        today = added.time < midnight + DAY
+        self._later = added.rows(~today)
+        return payments, added.rows(today)
 
-    def _spending(self, day: int) -> Payments:
-        """The handbook's genuine payments: Poisson counts, normal amounts and times, a random reachable terminal."""
+    def _spending(self, day: int) -> SimulatedPayments:
+        """Return the handbook's genuine payments: Poisson counts, normal amounts and times, reachable terminals."""
         config, world = self._config, self._world
         rng = np.random.default_rng([config.seed, _PAYMENTS, day])
         options = np.diff(world.first)
@@ -102,7 +140,7 @@ class _Life:
         amount = np.where(amount < 0, rng.uniform(0, 2 * mean), amount)
         choice = (rng.random(len(customer)) * options[customer]).astype(np.int64)
         merchant = world.terminals[world.first[customer] + choice]
-        return Payments(
+        return SimulatedPayments(
             time=config.start + day * DAY + (seconds * SECOND).astype(np.int64),
             customer=customer,
             amount=np.rint(amount).astype(np.int64),
@@ -113,10 +151,12 @@ class _Life:
             device=np.full(len(customer), NONE),
             ip=np.full(len(customer), NONE),
             scenario=np.full(len(customer), GENUINE),
+            kind=np.full(len(customer), PAYMENT),
+            original=np.full(len(customer), NONE),
         )
 
-    def _live(self, payments: Payments, day: int) -> None:
-        """Vedette's additions, in place: transfers, trips abroad, devices and addresses; amounts and times stay."""
+    def _live(self, payments: SimulatedPayments, day: int) -> None:
+        """Apply Vedette's additions in place: transfers, trips abroad, devices, addresses; amounts and times stay."""
         config, world = self._config, self._world
         rng = np.random.default_rng([config.seed, _ATTRIBUTES, day])
         people = world.customers
@@ -131,7 +171,7 @@ class _Life:
         shop = rng.integers(0, SHOPS_ABROAD // 2, count) * 2
         away = (since > 0) & (since < _TRIP_DAYS) & (payments.channel != ECOM)
         payments.merchant[away] = world.abroad(self._trip_city[customer], shop)[away]
-        # On the two days of travel nothing is paid on the spot, so nobody seems to fly faster than an aeroplane.
+        # On the two travel days there are no in-person payments, so nobody seems to travel faster than an aeroplane.
         travelling = ((since == 0) | (since == _TRIP_DAYS)) & (payments.channel != ECOM)
         payments.merchant[travelling] = world.abroad(self._trip_city[customer], shop + 1)[travelling]
         moved = away | travelling
@@ -151,8 +191,8 @@ class _Life:
         mobile = (198 << 24) + (18 << 16) + rng.integers(0, 256, count)
         payments.ip[online] = np.where(rng.random(count) < _MOBILE, mobile, people.ip[customer])[online]
 
-    def _handbook_frauds(self, payments: Payments, day: int) -> None:
-        """The handbook's three scenarios, in its order, in place: a later one takes over from an earlier one."""
+    def _handbook_frauds(self, payments: SimulatedPayments, day: int) -> None:
+        """Apply the handbook's three scenarios in place, in its order: a later one overrides an earlier one."""
         config = self._config
         rng = np.random.default_rng([config.seed, _SCENARIOS, day])
         terminals = rng.integers(

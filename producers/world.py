@@ -1,11 +1,11 @@
-"""Who pays where: customers, terminals and payees on the handbook's 100 by 100 grid.
+"""The simulated world: customers, terminals and payees on the handbook's 100 by 100 grid.
 
-The profiles and which terminals a customer uses follow Le Borgne et al., "Reproducible Machine Learning for Credit
-Card Fraud Detection", 2022, chapter 3. The rest (countries, channels, devices …) is Vedette's own addition.
+The profiles and the choice of terminals follow Le Borgne et al., "Reproducible Machine Learning for Credit
+Card Fraud Detection", 2022, chapter 3. The rest (countries, channels, devices …) is added by Vedette.
 
-One grid unit is 10 km. The grid lies over western Europe, from 45.0 N 0.0 E (x = y = 0) upwards: a unit is 0.09
-degrees of latitude and 0.137 of longitude. Four vertical bands of 25 units stand for four countries; they follow no
-real border.
+One grid unit is 10 km. The grid lies over western Europe, from 45.0 N 0.0 E (x = y = 0) upwards: a unit is 0.09 degrees
+of latitude and 0.137 of longitude. Four vertical bands of 25 units represent four countries; they do not follow real
+borders.
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ POS, ECOM, ATM, TRANSFER = range(4)
 ACCOUNT_TYPES = ("debit", "credit", "prepaid")
 
 _HOME = ("FR", "BE", "DE", "AT")
-# Cities for trips and for fraud from afar: country, latitude, longitude.
+# Cities for trips and for remote fraud: country, latitude, longitude.
 _ABROAD = (
     ("US", 40.71, -74.01), ("BR", -23.55, -46.63), ("TH", 13.76, 100.50), ("NG", 6.46, 3.39),
     ("AE", 25.20, 55.27), ("MX", 19.43, -99.13), ("ID", -6.21, 106.85), ("ZA", -33.92, 18.42),
@@ -35,6 +35,10 @@ _ABROAD = (
 COUNTRIES = (*_HOME, *(country for country, _, _ in _ABROAD))
 CITIES = len(_ABROAD)
 SHOPS_ABROAD = 50  # per city, half of them online
+NEW_SHOP = 10**10
+"""Merchants from this number on opened during the simulation; see World.new_shop."""
+OWN_ACCOUNT = 10**13
+"""Payees from this number on are accounts: OWN_ACCOUNT plus the customer."""
 
 # ISO 18245 codes by channel: groceries, restaurants, fuel, department stores, pharmacies … then online and cash.
 _MCC = {
@@ -46,12 +50,12 @@ MCCS = tuple(code for codes in _MCC.values() for code in codes)
 
 
 def degrees(x: Floats, y: Floats) -> tuple[Floats, Floats]:
-    """Latitude and longitude of a place on the grid, to five decimals (a metre)."""
+    """Return latitude and longitude of a place on the grid, to five decimals (a metre)."""
     return np.round(45.0 + 0.09 * y, 5), np.round(0.137 * x, 5)
 
 
 def countries(x: Floats) -> Ints:
-    """Index into COUNTRIES of a place on the grid."""
+    """Return index into COUNTRIES of a place on the grid."""
     return np.minimum(x / GRID * len(_HOME), len(_HOME) - 1).astype(np.int64)
 
 
@@ -81,7 +85,7 @@ class Merchants:
 
 @dataclass(frozen=True)
 class World:
-    """Everything that stays as it is from the first day to the last."""
+    """Everything that is constant from the first day to the last."""
 
     customers: Customers
     merchants: Merchants
@@ -89,13 +93,37 @@ class World:
     terminals: Ints
     payees: int
 
+    def place(self, merchant: Ints) -> Ints:
+        """Return the index in `merchants` of what is known of each merchant: a new shop is like a terminal of old."""
+        return np.where(merchant < NEW_SHOP, merchant, (merchant - NEW_SHOP) % self.own_terminals)
+
+    def new_shop(self, like: int, rng: np.random.Generator) -> int:
+        """Return the number of a shop that never sold before, with category, channel and place of a terminal."""
+        return NEW_SHOP + int(rng.integers(0, 10**6)) * self.own_terminals + like
+
+    @property
+    def own_terminals(self) -> int:
+        """Number of terminals on the grid."""
+        return len(self.merchants.channel) - CITIES * SHOPS_ABROAD
+
+    def nearby(self, terminal: int) -> Ints:
+        """Return the customers who can reach a terminal of the grid."""
+        places = np.flatnonzero(self.terminals == terminal)
+        return np.searchsorted(self.first, places, side="right") - 1
+
+    def account_of(self, payee: Ints) -> Ints:
+        """Return the customer whose account each payee is, -1 for payees elsewhere; every third is one."""
+        own = (payee % 3 == 0) & (payee < self.payees)
+        customer = payee * 2_654_435_761 % len(self.customers.mean_amount)
+        return np.where(payee >= OWN_ACCOUNT, payee - OWN_ACCOUNT, np.where(own & (payee >= 0), customer, -1))
+
     def abroad(self, city: Ints, shop: Ints) -> Ints:
-        """Merchant index of a city's shop; the even ones are shops on the spot, the odd ones sell online."""
-        return len(self.merchants.channel) - CITIES * SHOPS_ABROAD + city * SHOPS_ABROAD + shop
+        """Return the merchant index of a city's shop; even ones are physical shops, odd ones sell online."""
+        return self.own_terminals + city * SHOPS_ABROAD + shop
 
 
 def build(config: Simulation, rng: np.random.Generator) -> World:
-    """The world of a simulation."""
+    """Return the world of a simulation."""
     home_x, home_y = rng.uniform(0, GRID, (2, config.customers))
     place_x, place_y = rng.uniform(0, GRID, (2, config.terminals))
     first, terminals = reachable(home_x, home_y, place_x, place_y, config.radius)
@@ -156,10 +184,10 @@ def _mcc(rng: np.random.Generator, channel: Ints) -> Ints:
 
 
 def reachable(home_x: Floats, home_y: Floats, x: Floats, y: Floats, radius: float) -> tuple[Ints, Ints]:
-    """Which places lie within the radius of each home, by way of a grid of cells at least a radius wide.
+    """Return the places within the radius of each home, using a grid of cells at least one radius wide.
 
     Returns:
-        `first` and `places`: those of home h are places[first[h] : first[h + 1]], in ascending order.
+        `first` and `places`: the places of home h are places[first[h] : first[h + 1]], in ascending order.
     """
     cells = max(1, min(int(GRID // radius), 1000))
 

@@ -19,35 +19,41 @@ import atheris
 import numpy as np
 import pyarrow as pa
 
-from bench.faults.poison import MOMENT, POISON, transaction
-from features import NAMES, Backfill
 from features.activity import of_payments
-from features.catalogue import ENTITIES
+from features.backfill import Backfill
+from features.catalogue import ENTITIES, NAMES
 from features.columns import from_batch
 from features.engine import advance_accounts, advance_entities, query_entities, slots
+from features.signals import KINDS
+from producers.poison import MOMENT, POISON, transaction
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from vedette.clock import DAY
 from vedette.errors import StateError
 
 with atheris.instrument_imports(include=["streams.decode", "streams.arrow"]):
+    from features.identity import OPEN
+    from features.transaction_schema import SCHEMA
     from streams.arrow import activity_by_partition, activity_in, read_activity
-    from streams.decode import SCHEMA, decode_labels, decode_transactions
+    from streams.decode import decode_labels, decode_transactions
 
 # Kernels compiled for this check every index; they are kept apart from those for use.
 CHECKED = {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": ".fuzz/numba"}
 HANGS_AFTER_S = 10
 MEMORY_MB = 4096
 SHARE_OF_CORPUS = 0.5
-LABEL = b'{"transaction_id":"t","account_id":"a","fraud":true,"source":"s","event_time":1,"labelled_at":2}'
+LABEL = (
+    b'{"transaction_id":"t","account_id":"a","fraud":true,"source":"s",'
+    b'"event_time":1522540800000,"labelled_at":1522540800000}'
+)
 SLOT = np.zeros(1, np.int64)
-EVERY_KIND = np.zeros((1, len(ENTITIES)), np.int64)
+EVERY_KIND = np.zeros((1, KINDS), np.int64)
 PARTITIONS = 4
 ROW = {
     "transaction_id": "t", "account_id": "a", "amount": 1, "currency": "EUR", "event_time": MOMENT, "merchant_id": "m",
 }  # fmt: skip
 PAYMENTS = from_batch(pa.RecordBatch.from_pylist([ROW], schema=SCHEMA))
-ACTIVITY = of_payments(PAYMENTS, np.ones(1, np.uint8)).activity
+ACTIVITY = of_payments(PAYMENTS, np.ones(1, np.uint8), np.zeros((1, len(ENTITIES)), np.uint8)).activity
 
 
 def check_transactions(data: bytes) -> None:
@@ -72,7 +78,7 @@ def check_labels(data: bytes) -> None:
 def check_activity(data: bytes) -> None:
     """A message is activity, which the kernel takes, or is refused in the one way that the worker expects."""
     try:
-        batch = read_activity(data, PARTITIONS)
+        batch = read_activity(data, PARTITIONS, OPEN.fingerprint)
     except (pa.ArrowException, ValueError, OSError):
         return
     activity = activity_in(pa.Table.from_batches([batch]).combine_chunks())
@@ -92,7 +98,7 @@ def check_accounts(data: bytes) -> None:
 
 
 def check_entities(data: bytes) -> None:
-    """Likewise of a merchant's, device's or address's."""
+    """Check the state of a merchant, device or address in the same way."""
     blob = data
     for _ in range(2):
         try:
@@ -112,7 +118,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
 }
 
 
-class Record:
+class FuzzedRecord:
     """A message as the decoders take it."""
 
     key = None
@@ -124,12 +130,12 @@ class Record:
         self.offset = offset
 
 
-def _records(data: bytes) -> list[Record]:
-    return [Record(value, offset) for offset, value in enumerate(data.split(b"\n"))]
+def _records(data: bytes) -> list[FuzzedRecord]:
+    return [FuzzedRecord(value, offset) for offset, value in enumerate(data.split(b"\n"))]
 
 
 def seeds(target: str) -> list[bytes]:
-    """What is valid, and what is known to be not."""
+    """Valid examples, and known invalid ones."""
     match target:
         case "transactions":
             return [transaction(), transaction(payee="p", lat=1.5, balance=3, extra={"v": 1.0}), *_known_poison()]
@@ -137,8 +143,11 @@ def seeds(target: str) -> list[bytes]:
             return [LABEL, LABEL + b"\n" + LABEL, *_known_poison()]
         case "activity":
             number = np.ones(len(ACTIVITY.time), np.int64)
-            messages = activity_by_partition(ACTIVITY, number.astype(np.int32), number, PARTITIONS, "transactions")
-            return list(messages.values())
+            partition = number.astype(np.int32)
+            messages = activity_by_partition(
+                ACTIVITY, partition, number, PARTITIONS, "transactions", 1_000_000, OPEN.fingerprint
+            )
+            return [message for batches in messages.values() for message in batches]
     history = Backfill()
     for batch in simulate(Simulation(customers=20, terminals=10, days=60, seed=1)):
         history.advance(batch)

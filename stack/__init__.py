@@ -1,4 +1,4 @@
-"""The local stack: broker, Redis, mail sink and SMS endpoint as child processes; topics applied, health examined.
+"""The local stack: broker, Redis, mail sink and SMS endpoint as child processes; topics and health checks.
 
-The door: `stack.local.LocalStack`, `stack.topics.apply` and `diff`, `stack.doctor.checks`.
+Entry points: `stack.local.LocalStack`, `stack.topics.apply` and `diff`, `stack.doctor.checks`.
 """

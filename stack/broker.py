@@ -1,4 +1,4 @@
-"""The two brokers: a small one from the package index, and Apache Kafka itself."""
+"""The two brokers: a small one from a Python package, and Apache Kafka."""
 
 import os
 import shutil
@@ -11,6 +11,7 @@ from typing import Literal
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from stack.broker_security import BrokerSecurity
 from stack.kafka_jars import find_jars
 from stack.server import Server
 from vedette.errors import UnavailableError
@@ -19,10 +20,10 @@ BrokerKind = Literal["embedded", "apache"]
 
 
 class Broker(Server):
-    """Anything that speaks the Kafka protocol."""
+    """A server that speaks the Kafka protocol."""
 
     def ping(self, timeout_s: float) -> None:
-        """Ask for the cluster's metadata."""
+        """Request the cluster's metadata."""
         client = AdminClient({"bootstrap.servers": self.address, "log_level": 0, "reconnect.backoff.max.ms": 100})
         try:
             client.list_topics(timeout=timeout_s)
@@ -31,17 +32,17 @@ class Broker(Server):
 
 
 class EmbeddedBroker(Broker):
-    """noida-db with nothing but its Kafka service: one binary, up in a fraction of a second.
+    """noida-db with only its Kafka service: one binary, ready in a fraction of a second.
 
     It holds everything in memory and rewrites its snapshot `data/kafka.json` about once a second while something
-    changes (measured on version 0.2.3). A stop loses nothing, but a kill loses what was acknowledged since the last
-    snapshot, so a test of what happens when a broker crashes needs Apache Kafka.
+    changes (measured on version 0.2.3). A stop loses nothing, but a kill loses messages acknowledged since the last
+    snapshot, so tests of broker crashes need Apache Kafka.
     """
 
     name = "the embedded broker"
 
     def command(self) -> list[str]:
-        """The package's binary itself: its Python wrapper would stand between us and the server's process."""
+        """Return the package's binary, as its Python wrapper would come between this process and the server."""
         spec = find_spec("noida_db")
         binary = Path(spec.origin).with_name("noida-db") if spec and spec.origin else None
         if binary is None or not binary.is_file():
@@ -49,7 +50,7 @@ class EmbeddedBroker(Broker):
                 "the embedded broker is not installed",
                 remedy="pip install 'vedette[stack]' brings noida-db, or use --broker apache",
             )
-        if not os.access(binary, os.X_OK):  # a wheel may come without the executable bit
+        if not os.access(binary, os.X_OK):  # a wheel may lack the executable bit
             binary.chmod(0o755)
         return [
             *(str(binary), "start", "--only", "kafka", "--host", "127.0.0.1"),
@@ -61,11 +62,12 @@ class ApacheBroker(Broker):
     """Apache Kafka as broker and controller in one Java process (KRaft combined mode).
 
     Args:
-        directory: Where its data, configuration and log live.
-        port: The port clients connect to.
-        controller_port: The port it speaks to itself on.
+        directory: Folder of its data, configuration and log.
+        port: Port for clients.
+        controller_port: Port of the controller.
         hold: File descriptors that its process keeps open.
-        kafka_home: Where `vedette stack fetch-kafka` put the jars; None for the usual place.
+        kafka_home: Folder of the jars from `vedette stack fetch-kafka`; None for the default.
+        security: Further listeners with TLS and logins; None for the plain one alone.
     """
 
     name = "Apache Kafka"
@@ -78,13 +80,15 @@ class ApacheBroker(Broker):
         controller_port: int,
         hold: Sequence[int] = (),
         kafka_home: Path | None = None,
+        security: BrokerSecurity | None = None,
     ) -> None:
         super().__init__(directory, port, hold)
+        self._security = security
         self._controller = f"127.0.0.1:{controller_port}"
         self._kafka_home = kafka_home
 
     def command(self) -> list[str]:
-        """Java with Kafka's own main class; a new data directory is formatted first."""
+        """Return Java with Kafka's main class; a new data directory is formatted first."""
         jars = find_jars(self._kafka_home)
         java = shutil.which("java")
         if java is None:
@@ -96,15 +100,23 @@ class ApacheBroker(Broker):
         logging.write_text(_LOGGING, encoding="utf-8")
         properties = self.directory / "server.properties"
         data = self.directory / "data"
-        properties.write_text(
-            _PROPERTIES.format(broker=self.address, controller=self._controller, data=data), encoding="utf-8"
+        security = self._security
+        listeners, protocols, further, options, users = "", "", "", list[str](), list[str]()
+        if security is not None:
+            security.prepare()
+            listeners = "".join(f",{name}://{address}" for name, address in security.listeners.items())
+            protocols, further = f",{security.protocols}", security.properties
+            options, users = security.java_options, security.scram_users
+        text = _PROPERTIES.format(
+            broker=self.address, controller=self._controller, data=data, listeners=listeners, protocols=protocols
         )
+        properties.write_text(text + further, encoding="utf-8")
         run = [
-            *(java, "-Xmx768m", "-XX:+UseSerialGC", "-Djava.awt.headless=true"),
+            *(java, "-Xmx768m", "-XX:+UseSerialGC", "-Djava.awt.headless=true", *options),
             *(f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*"),
         ]
         if not (data / "meta.properties").exists():
-            self._format([*run, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(properties)])
+            self._format([*run, "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(properties), *users])
         return [*run, "kafka.Kafka", str(properties)]
 
     def _format(self, command: list[str]) -> None:
@@ -115,20 +127,20 @@ class ApacheBroker(Broker):
             )
 
 
-# A cluster of one node needs no name that differs from that of another: nothing connects the two.
+# A single-node cluster does not need a unique name, as clusters are not connected.
 _CLUSTER_ID = "VedetteLocalStack00000"
 
-# One copy of everything, and few partitions for the broker's own topics, as there is one node; a consumer group
-# starts at once instead of waiting three seconds for more members, and a killed broker may come back after three
-# seconds instead of nine.
+# One replica of everything and few partitions for internal topics, as there is one node; a consumer group starts at
+# once instead of waiting three seconds for more members, and a killed broker may return after three seconds instead of
+# nine.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{controller}
-listeners=PLAINTEXT://{broker},CONTROLLER://{controller}
-advertised.listeners=PLAINTEXT://{broker}
+listeners=PLAINTEXT://{broker},CONTROLLER://{controller}{listeners}
+advertised.listeners=PLAINTEXT://{broker}{listeners}
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
 log.dirs={data}
 auto.create.topics.enable=false
 offsets.topic.num.partitions=4

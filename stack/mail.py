@@ -1,4 +1,4 @@
-"""A local mail server that keeps what it is sent: SMTP as it is spoken, on this machine alone."""
+"""A local mail server that keeps every message it receives: real SMTP, on this machine only."""
 
 import asyncio
 import socket
@@ -34,11 +34,11 @@ class Mail:
 
 
 class MailSink:
-    """An SMTP server on 127.0.0.1, running in a thread between `with` and its end.
+    """An SMTP server on 127.0.0.1 that runs in a thread for the duration of a `with` block.
 
     Args:
-        port: 0 takes a free one.
-        directory: Also write every message there as an .eml file.
+        port: Port to listen on; 0 takes a free one.
+        directory: Folder to which every message is also written as an .eml file.
         on_mail: Called in the server's thread with every message kept.
         tls: Offer STARTTLS with this certificate.
         credentials: User name and password a client must log in with, over TLS only.
@@ -66,7 +66,7 @@ class MailSink:
 
     def __enter__(self) -> Self:
         listener = socket.create_server((self.host, self.port))
-        # Small answers leave at once; connections inherit this.
+        # Small responses are sent at once; connections inherit this.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.port = listener.getsockname()[1]
         options: dict[str, Any] = {"tls_context": self._tls} if self._tls else {}
@@ -80,24 +80,29 @@ class MailSink:
         self.close()
 
     def close(self) -> None:
-        """Stop listening; what was kept stays readable."""
+        """Stop listening; kept messages stay readable."""
         if self._controller:
             self._controller.stop()
             self._controller = None
 
     @property
     def mails(self) -> list[Mail]:
-        """The messages kept so far, in order of arrival."""
+        """Return the messages kept so far, in order of arrival."""
         with self._lock:
             return list(self._mails)
 
     def script(self, *replies: Reply) -> None:
-        """Answer the next messages like this, then accept again.
+        """Give these responses to the next messages, then accept again.
 
-        `drop` keeps the message but breaks the connection before the client hears so; `451` and `550` keep nothing.
+        `drop` keeps the message but closes the connection before the response; `451` and `550` keep nothing.
         """
         with self._lock:
             self._replies.extend(replies)
+
+    def unscript(self) -> None:
+        """Accept messages again, discarding scripted responses."""
+        with self._lock:
+            self._replies.clear()
 
     async def handle_DATA(self, server: Any, session: Session, envelope: Envelope) -> str:  # noqa: N802, aiosmtpd's name
         """Receive one message; called by aiosmtpd."""

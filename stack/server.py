@@ -1,4 +1,4 @@
-"""What every server of the local stack can do: start, stop, be killed and come back on the same port and data."""
+"""Base of the servers of the local stack: start, stop, kill, and restart on the same port and data."""
 
 import time
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ class Server(ABC):
     """A server process with a port of 127.0.0.1, a data directory and a log.
 
     Args:
-        directory: Where its data and its log `server.log` live; made when it starts.
+        directory: Folder of its data and its log `server.log`; created at the start.
         port: The port it listens on.
         hold: File descriptors that its process keeps open, such as the lock of the stack's directory.
     """
@@ -33,7 +33,7 @@ class Server(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Program and arguments; whatever must lie in the directory first is put there.
+        """Return program and arguments, after preparing the directory.
 
         Raises:
             UnavailableError: A part is not installed.
@@ -41,7 +41,7 @@ class Server(ABC):
 
     @abstractmethod
     def ping(self, timeout_s: float) -> None:
-        """Talk to it as a client would.
+        """Contact it as a client would.
 
         Raises:
             UnavailableError: It does not answer, or not yet.
@@ -65,7 +65,7 @@ class Server(ABC):
 
     @property
     def running(self) -> bool:
-        """Whether its process lives."""
+        """Whether its process is running."""
         return self._child is not None and self._child.running
 
     def start(self) -> None:
@@ -73,11 +73,11 @@ class Server(ABC):
 
         Raises:
             UnavailableError: A part is missing, the port is in use, it ended, or it does not answer in time; the
-                message carries the end of its log.
+                message contains the end of its log.
         """
         if self.running:
             raise UnavailableError(f"{self.name} is already running as process {self.pid}")
-        if not port_is_free(self.port):  # else the ping below could be answered by somebody else
+        if not port_is_free(self.port):  # otherwise another server could answer the ping below
             raise UnavailableError(f"{self.name} cannot listen on {self.address}: the port is in use")
         self.directory.mkdir(parents=True, exist_ok=True)
         child = self._child = Child(self.command(), log=self.log, hold=self._hold)
@@ -95,23 +95,23 @@ class Server(ABC):
             return
 
     def stop(self) -> None:
-        """End it in order; nothing happens if it is not running."""
+        """Stop it gracefully; do nothing if it is not running."""
         if self._child is not None:
             self._child.stop(within_s=self.stop_within_s)
             self._child = None
 
     def kill(self) -> None:
-        """End it with SIGKILL, as a crash would; nothing happens if it is not running."""
+        """Kill it with SIGKILL, as a crash would; do nothing if it is not running."""
         if self._child is not None:
             self._child.kill()
             self._child = None
 
     def restart(self) -> None:
-        """Stop it if it runs, and start it on the same port and data."""
+        """Stop it if it is running, and start it on the same port and data."""
         self.stop()
         self.start()
 
     def log_tail(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of its log."""
         lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-_LOG_LINES:])

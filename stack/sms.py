@@ -1,6 +1,6 @@
-"""A local server that answers like Twilio's Messages resource (API version 2010-04-01), on this machine alone.
+"""A local server that answers like Twilio's Messages resource (API version 2010-04-01), on this machine only.
 
-It keeps the messages instead of sending them. Response forms and error codes follow Twilio's documentation
+It keeps the messages instead of sending them. Response formats and error codes follow Twilio's documentation
 (https://www.twilio.com/docs/messaging/api/message-resource, https://www.twilio.com/docs/api/errors).
 """
 
@@ -17,7 +17,7 @@ from http import HTTPStatus
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from stack.sms_http import API, Answer, Server, missing, post_signed
+from stack.sms_http import API, SmsHttpServer, SmsResponse, missing, post_signed
 from vedette.clock import Clock, SystemClock
 
 _E164 = re.compile(r"(whatsapp:)?\+[1-9][0-9]{6,14}")
@@ -27,7 +27,7 @@ _HANG_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Sms:
-    """A message as it was received; `sent_at` is in ms since 1970-01-01 UTC, `callback` where receipts are wanted."""
+    """A message as it was received; `sent_at` is in ms since 1970-01-01 UTC, `callback` is the URL for receipts."""
 
     sid: str
     to: str
@@ -37,23 +37,23 @@ class Sms:
     callback: str = ""
 
 
-TOO_MANY = Answer(HTTPStatus.TOO_MANY_REQUESTS, 20429, "Too Many Requests")
-BROKEN = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, 20500, "Internal Server Error")
-BROKEN_BUT_KEPT = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, 20500, "Internal Server Error", kept=True)
-SILENT = Answer(hangs=True)
-SILENT_BUT_KEPT = Answer(hangs=True, kept=True)
-INVALID_TO = Answer(HTTPStatus.BAD_REQUEST, 21211, "The 'To' number is not a valid phone number.")
+TOO_MANY = SmsResponse(HTTPStatus.TOO_MANY_REQUESTS, 20429, "Too Many Requests")
+BROKEN = SmsResponse(HTTPStatus.INTERNAL_SERVER_ERROR, 20500, "Internal Server Error")
+BROKEN_BUT_KEPT = SmsResponse(HTTPStatus.INTERNAL_SERVER_ERROR, 20500, "Internal Server Error", kept=True)
+SILENT = SmsResponse(hangs=True)
+SILENT_BUT_KEPT = SmsResponse(hangs=True, kept=True)
+INVALID_TO = SmsResponse(HTTPStatus.BAD_REQUEST, 21211, "The 'To' number is not a valid phone number.")
 
 
 class SmsSink:
-    """An HTTP server on 127.0.0.1, running in threads between `with` and its end.
+    """An HTTP server on 127.0.0.1 that runs in threads for the duration of a `with` block.
 
     Args:
-        port: 0 takes a free one.
-        account_sid: The account it has.
-        auth_token: The account's token.
+        port: Port to listen on; 0 takes a free one.
+        account_sid: SID of its account.
+        auth_token: Token of the account.
         on_sms: Called in a server thread with every message kept; may be set later.
-        clock: Dates the messages.
+        clock: Clock for the dates of messages.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class SmsSink:
         self.on_sms = on_sms
         self._clock = clock or SystemClock()
         self._messages: list[Sms] = []
-        self._answers: deque[Answer] = deque()
+        self._answers: deque[SmsResponse] = deque()
         self._deaf = 0
         self._replies = 0
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        self._server: Server | None = None
+        self._server: SmsHttpServer | None = None
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._server = Server((self.host, self.port), self)
+        self._server = SmsHttpServer((self.host, self.port), self)
         self.port = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="sms-sink", kwargs={"poll_interval": 0.05}
@@ -93,7 +93,7 @@ class SmsSink:
         self.close()
 
     def close(self) -> None:
-        """Stop listening; what was kept stays readable."""
+        """Stop listening; kept messages stay readable."""
         self._closing.set()
         if self._server and self._thread:
             self._server.shutdown()
@@ -102,17 +102,17 @@ class SmsSink:
 
     @property
     def url(self) -> str:
-        """What to set as twilio_base_url."""
+        """Return the value of `[twilio] base_url`."""
         return f"http://{self.host}:{self.port}"
 
     @property
     def messages(self) -> list[Sms]:
-        """The messages kept so far, in order of arrival."""
+        """Return the messages kept so far, in order of arrival."""
         with self._lock:
             return list(self._messages)
 
-    def script(self, *answers: Answer) -> None:
-        """Answer the next POSTs like this, then as usual again."""
+    def script(self, *answers: SmsResponse) -> None:
+        """Give these responses to the next POSTs, then the usual ones again."""
         with self._lock:
             self._answers.extend(answers)
 
@@ -122,14 +122,14 @@ class SmsSink:
             self._deaf = times
 
     def report(self, message: Sms, status: str, error_code: str = "", *, times: int = 1) -> list[int]:
-        """Post a delivery receipt to where the message asked for it, signed as Twilio does; the HTTP statuses."""
+        """Post a signed delivery receipt to the callback of the message, and return the HTTP statuses."""
         form = {"MessageSid": message.sid, "MessageStatus": status, "To": message.to, "AccountSid": self.account_sid}
         if error_code:
             form["ErrorCode"] = error_code
         return [post_signed(message.callback, form, self.auth_token) for _ in range(times)]
 
     def reply(self, url: str, sender: str, body: str, *, times: int = 1) -> list[int]:
-        """Post an incoming message to a webhook, as often as Twilio would repeat it; the HTTP statuses."""
+        """Post an incoming message to a webhook, as often as Twilio would repeat it, and return the HTTP statuses."""
         with self._lock:
             self._replies += 1
             sid = f"SM{self._replies:031x}f"
@@ -137,18 +137,18 @@ class SmsSink:
         return [post_signed(url, form, self.auth_token) for _ in range(times)]
 
     def authorised(self, account: str, header: str) -> bool:
-        """Whether a request's account and Authorization header are the sink's own."""
+        """Return whether a request's account and Authorization header are the sink's."""
         expected = base64.b64encode(f"{self.account_sid}:{self.auth_token}".encode()).decode()
         return account == self.account_sid and header == f"Basic {expected}"
 
-    def post(self, form: dict[str, str]) -> Answer | dict[str, Any]:
-        """Create a message: its resource, or an answer that is an error or never comes."""
+    def post(self, form: dict[str, str]) -> SmsResponse | dict[str, Any]:
+        """Create a message, and return its resource, or a scripted answer."""
         with self._lock:
-            answer = self._answers.popleft() if self._answers else Answer()
+            answer = self._answers.popleft() if self._answers else SmsResponse()
         if answer.status == HTTPStatus.CREATED and not answer.hangs:
             if fault := _fault(form):
                 return fault
-            # Just created, a message is still queued and has no date of sending.
+            # A new message is still queued and has no date of sending.
             return self._resource(self._keep(form)) | {"status": "queued", "date_sent": None}
         if answer.kept:
             self._keep(form)
@@ -156,19 +156,19 @@ class SmsSink:
             self._closing.wait(_HANG_S)
         return answer
 
-    def get(self, sid: str) -> Answer | dict[str, Any]:
-        """One message's resource."""
+    def get(self, sid: str) -> SmsResponse | dict[str, Any]:
+        """Return the resource of one message."""
         for message in self.messages:
             if message.sid == sid:
                 return self._resource(message)
         return missing(sid)
 
-    def list(self, query: dict[str, str]) -> Answer | dict[str, Any]:
+    def list(self, query: dict[str, str]) -> SmsResponse | dict[str, Any]:
         """A page of the messages, newest first, filtered by To, From and DateSent."""
         with self._lock:
             if self._deaf:
                 self._deaf -= 1
-                return Answer(HTTPStatus.SERVICE_UNAVAILABLE, 20503, "Service unavailable")
+                return SmsResponse(HTTPStatus.SERVICE_UNAVAILABLE, 20503, "Service unavailable")
         to = query.get("To")
         found = [each for each in reversed(self.messages) if to in (None, each.to) and _matches(each, query)]
         size, page = int(query.get("PageSize", "50")), int(query.get("Page", "0"))
@@ -235,24 +235,24 @@ class SmsSink:
 
 @lru_cache(maxsize=1)
 def _written(at_s: int) -> str:
-    """A moment as Twilio writes it. Messages that follow one another mostly are of the same second."""
+    """Return a time in Twilio's format, cached because successive messages mostly have the same second."""
     return format_datetime(datetime.fromtimestamp(at_s, UTC))
 
 
-def _fault(form: dict[str, str]) -> Answer | None:
-    """What Twilio would refuse in a message, if anything."""
+def _fault(form: dict[str, str]) -> SmsResponse | None:
+    """Return Twilio's error for a message, if it would be refused."""
     bad = HTTPStatus.BAD_REQUEST
     to, body = form.get("To", ""), form.get("Body", "")
     if not to:
-        return Answer(bad, 21604, "A 'To' phone number is required.")
+        return SmsResponse(bad, 21604, "A 'To' phone number is required.")
     if not _E164.fullmatch(to):
-        return Answer(bad, 21211, f"The 'To' number {to} is not a valid phone number.")
+        return SmsResponse(bad, 21211, f"The 'To' number {to} is not a valid phone number.")
     if not form.get("From") and not form.get("MessagingServiceSid"):
-        return Answer(bad, 21603, "A 'From' phone number is required.")
+        return SmsResponse(bad, 21603, "A 'From' phone number is required.")
     if not body:
-        return Answer(bad, 21602, "Message body is required.")
+        return SmsResponse(bad, 21602, "Message body is required.")
     if len(body) > _LONGEST_BODY:
-        return Answer(bad, 21617, "The concatenated message body exceeds the 1600 character limit.")
+        return SmsResponse(bad, 21617, "The concatenated message body exceeds the 1600 character limit.")
     return None
 
 

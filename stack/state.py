@@ -1,4 +1,4 @@
-"""A stack's directory: who owns it, and where its servers answer."""
+"""A stack's directory: its owner, and the addresses of its servers."""
 
 import fcntl
 import os
@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from adapters.files import write_atomically
 from vedette.errors import StateError, UnavailableError
 
 VERSION = 1
@@ -28,10 +29,10 @@ class StackState(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StackStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about a stack's directory.
+    """Status of a stack's directory.
 
-    `running`: a process owns it and its state is known. `starting`: owned, but not ready yet, or just ending.
-    `stale`: the state is of a stack that ended without tidying up. `absent`: nothing was ever here, or it was ended.
+    `running`: a process owns it and its state is known. `starting`: owned, but not ready yet, or just ending. `stale`:
+        the state is from a stack that ended without cleaning up. `absent`: there was never a stack, or it has ended.
     """
 
     status: Literal["running", "starting", "stale", "absent"]
@@ -42,7 +43,7 @@ class Ownership:
     """The right to run a stack in a directory: a lock on `stack.lock`.
 
     The stack's servers inherit the lock, so it is free only once the last of them has ended, even after a crash of
-    their parent. Nobody has to guess from process ids whether they still live.
+    their parent. There is no need to guess from process ids whether they are still running.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -51,11 +52,11 @@ class Ownership:
 
     @property
     def fd(self) -> int:
-        """The descriptor to hand to the servers."""
+        """Return the descriptor to pass to the servers."""
         return self._fd
 
     def take(self) -> None:
-        """Become the owner, waiting for the servers of a crashed one to end.
+        """Become the owner, waiting for the servers of a crashed owner to end.
 
         Raises:
             UnavailableError: Another process runs a stack here.
@@ -76,13 +77,12 @@ class Ownership:
         self._fd = fd
 
     def publish(self, state: StackState) -> None:
-        """Write `stack.json`, all at once."""
-        scratch = self._directory / "stack.json.new"
-        scratch.write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
-        scratch.replace(self._directory / "stack.json")
+        """Write `stack.json` atomically."""
+        content = msgspec.json.format(msgspec.json.encode(state)) + b"\n"
+        write_atomically(self._directory / "stack.json", content)
 
     def release(self) -> None:
-        """Give the directory up, once the servers have ended."""
+        """Release the directory, once the servers have ended."""
         if self._fd >= 0:
             (self._directory / "stack.json").unlink(missing_ok=True)
             fcntl.flock(self._fd, fcntl.LOCK_UN)
@@ -91,10 +91,10 @@ class Ownership:
 
 
 def read_state(directory: Path) -> StackState | None:
-    """The content of `stack.json`, or None if there is none.
+    """Return the content of `stack.json`, or None if there is none.
 
     Raises:
-        StateError: It is not what Vedette writes.
+        StateError: The file was not written by Vedette.
     """
     path = directory / "stack.json"
     try:
@@ -109,7 +109,7 @@ def read_state(directory: Path) -> StackState | None:
 
 
 def status(directory: Path) -> StackStatus:
-    """What is known about a stack's directory."""
+    """Return the status of a stack's directory."""
     state = read_state(directory)
     if not owned(directory):
         return StackStatus(status="stale" if state else "absent", state=state)
@@ -119,7 +119,7 @@ def status(directory: Path) -> StackStatus:
 
 
 def owned(directory: Path) -> bool:
-    """Whether a stack's owner or one of its servers still lives."""
+    """Return whether a stack's owner or one of its servers is still running."""
     try:
         fd = os.open(directory / "stack.lock", os.O_RDWR)
     except FileNotFoundError:

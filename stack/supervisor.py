@@ -1,6 +1,7 @@
-"""A stack that runs until it is told to end, in the foreground or behind the scenes."""
+"""A stack that runs until it is stopped, in the foreground or detached."""
 
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -17,14 +18,15 @@ from stack.local import LocalStack
 from stack.redis_server import RedisKind
 from stack.state import StackState, owned, read_state, status
 from vedette.errors import UnavailableError, VedetteError
-from vedette.settings import KafkaSettings, RedisSettings, Settings
+from vedette.settings import IdentitySettings, KafkaSettings, RedisSettings, Settings
+from vedette.settings_base import Secret
 
 _START_WITHIN_S = 120.0
 _STOP_WITHIN_S = 60.0
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """The arguments of LocalStack, as they travel to a process of their own."""
+class StackOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """The arguments of LocalStack, serialised for a separate process."""
 
     directory: str
     broker: BrokerKind = "embedded"
@@ -34,7 +36,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     kafka_home: str = ""
 
     def stack(self) -> LocalStack:
-        """The stack they describe."""
+        """Return the stack they describe."""
         return LocalStack(
             Path(self.directory),
             self.broker,
@@ -45,11 +47,11 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def run(options: Options, ready: Callable[[StackState], None]) -> None:
-    """Run a stack until this process gets SIGINT, SIGTERM or SIGHUP, then stop it in order.
+def run(options: StackOptions, ready: Callable[[StackState], None]) -> None:
+    """Run a stack until this process gets SIGINT, SIGTERM or SIGHUP, then stop it gracefully.
 
     Args:
-        options: What to run.
+        options: Options of the stack.
         ready: Called once both servers answer.
 
     Raises:
@@ -71,11 +73,11 @@ def run(options: Options, ready: Callable[[StackState], None]) -> None:
         return
 
 
-def detach(options: Options) -> StackState:
-    """Run a stack in a process of its own, and return once both servers answer.
+def detach(options: StackOptions) -> StackState:
+    """Run a stack in a separate process, and return once both servers answer.
 
     Raises:
-        UnavailableError: It does not start; with what the process had to say.
+        UnavailableError: It does not start; the message contains the output of the process.
     """
     directory = Path(options.directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -103,7 +105,7 @@ def detach(options: Options) -> StackState:
 
 
 def down(directory: Path) -> str:
-    """End the stack that runs in a directory, and say what was done.
+    """Stop the stack that runs in a directory, and return a description of the result.
 
     Raises:
         UnavailableError: It does not end.
@@ -120,23 +122,38 @@ def down(directory: Path) -> str:
         time.sleep(0.05)
     (directory / "stack.json").unlink(missing_ok=True)
     if found.status == "stale":
-        return f"the stack in {directory} had ended without tidying up; removed its stack.json"
-    return f"the stack in {directory} has ended; its data stay"
+        return f"the stack in {directory} had ended without cleaning up; removed its stack.json"
+    return f"the stack in {directory} has ended; its data is kept"
 
 
-def local_settings(settings: Settings, state: StackState, partitions: int) -> Settings:
-    """Settings turned towards a local stack, which knows no passwords and keeps one copy of everything."""
+def local_settings(settings: Settings, state: StackState, partitions: int, directory: Path) -> Settings:
+    """Return settings for a local stack, which has no passwords and keeps one copy of everything.
+
+    The identity key is the deployment's or, without one, the stack's own, generated in its directory.
+    """
     return msgspec.structs.replace(
         settings,
+        identity=settings.identity if settings.identity.key else IdentitySettings(key=_own_key(directory)),
         kafka=KafkaSettings(bootstrap_servers=state.bootstrap_servers),
         topics=msgspec.structs.replace(settings.topics, partitions=partitions, replication=1),
         redis=RedisSettings(url=state.redis_url, prefix=settings.redis.prefix),
     )
 
 
+def _own_key(directory: Path) -> Secret:
+    """Return the identity key of a stack, which stays with its state."""
+    path = (directory / "identity.key").resolve()
+    if not path.exists():
+        path.touch(0o600)
+        path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
+    return Secret(file=str(path), key="[identity] key_file")
+
+
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables that turn other commands towards a local stack."""
+    """Return the environment variables that point other commands to a local stack."""
+    key = settings.identity.key
     return {
+        **({"VEDETTE_IDENTITY__KEY_FILE": key.file} if key and key.file else {}),
         "VEDETTE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "VEDETTE_REDIS__URL": settings.redis.url,
         "VEDETTE_TOPICS__PARTITIONS": str(settings.topics.partitions),
@@ -144,7 +161,7 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 class _EndedError(BaseException):
-    """A signal asked for the end. Not an Exception, so that nothing on the way takes it for a failure."""
+    """A signal requested the end. Not an Exception, so that no handler treats it as a failure."""
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
@@ -154,7 +171,7 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
 
 def _main() -> None:
     try:
-        run(msgspec.json.decode(sys.argv[1], type=Options), lambda _: None)
+        run(msgspec.json.decode(sys.argv[1], type=StackOptions), lambda _: None)
     except VedetteError as error:
         sys.exit(str(error))
 

@@ -1,4 +1,4 @@
-"""The topics on the broker, compared with what they should be and brought there."""
+"""The topics on the broker: compared with the configuration, and changed to match it."""
 
 import time
 from collections.abc import Iterable
@@ -9,6 +9,7 @@ import msgspec
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from adapters.kafka_client import client_config
 from vedette.errors import UnavailableError
 from vedette.settings import KafkaSettings, Settings
 from vedette.topics import Topic, topics
@@ -17,16 +18,16 @@ _TIMEOUT_S = 10.0
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """One difference between a topic and what it should be.
+    """One difference between a topic and its configuration.
 
     Attributes:
-        topic: Its full name.
+        topic: Full name of the topic.
         kind: `create` (it is missing), `config`, `partitions` or `replication`.
-        key: What differs: a configuration key, or the kind itself.
+        key: The differing item: a configuration key, or the kind itself.
         now: The broker's value; empty if there is none.
         wanted: The value it should have.
         applied: Whether apply() has removed the difference.
-        note: Why it is left as it is; empty if apply() can remove it.
+        note: Reason why it is left; empty if apply() can remove it.
     """
 
     topic: str
@@ -47,12 +48,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def admin_client(settings: KafkaSettings) -> AdminClient:
-    """A client for the broker's own affairs that keeps connection troubles out of standard error."""
-    return AdminClient({**settings.client_config(), "log_level": 0})
+    """Return an admin client that does not write connection errors to standard error."""
+    return AdminClient({**client_config(settings), "log_level": 0})
 
 
 def unavailable(settings: KafkaSettings, error: KafkaException) -> UnavailableError:
-    """What to tell about a broker that did not answer as it should."""
+    """Return the error for a broker that did not answer properly."""
     return UnavailableError(
         f"the broker at {settings.bootstrap_servers} does not answer: {error.args[0].str()}",
         remedy="check [kafka] bootstrap_servers; `vedette stack up` starts a broker on this machine",
@@ -60,7 +61,7 @@ def unavailable(settings: KafkaSettings, error: KafkaException) -> UnavailableEr
 
 
 def diff(settings: Settings, *, timeout_s: float = _TIMEOUT_S) -> list[Change]:
-    """All differences between the broker's topics and the wanted ones, in the order of the topics.
+    """Return all differences between the broker's topics and the configured ones, in the order of the topics.
 
     Raises:
         UnavailableError: The broker does not answer.
@@ -69,11 +70,11 @@ def diff(settings: Settings, *, timeout_s: float = _TIMEOUT_S) -> list[Change]:
 
 
 def apply(settings: Settings, *, timeout_s: float = _TIMEOUT_S) -> list[Change]:
-    """Create missing topics and set differing configurations, and return all that differed.
+    """Create missing topics and set differing configurations, and return all differences.
 
-    Partitions are never added: that would move keys to partitions where their state is not. A difference that
-    stays, for that or because the broker refuses, has `applied` false and a note with the reason. Returns once the
-    broker shows what was applied; a second call then finds nothing to do.
+    Partitions are never added: that would move keys to partitions where their state is not. A difference that remains,
+    for this reason or because the broker refuses, has `applied` false and a note. Returns once the broker shows what
+    was applied; a second call then finds nothing to do.
 
     Raises:
         UnavailableError: The broker does not answer.
@@ -131,9 +132,11 @@ def _compare(topic: Topic, partitions: int, replication: int, config: dict[str, 
             key="partitions",
             now=str(partitions),
             wanted=str(topic.partitions),
-            note="adding partitions moves keys away from their state; use a new [topics] prefix and replay"
+            note="added partitions would separate accounts from their state; "
+            f"`vedette topics copy --to PREFIX --partitions {topic.partitions}` copies the messages to new topics, "
+            "from which workers rebuild it"
             if more
-            else "Kafka cannot take partitions away; set [topics] partitions to what there is",
+            else "Kafka cannot remove partitions; set [topics] partitions to the existing number",
         )
     if replication != topic.replication:
         yield Change(
@@ -142,7 +145,7 @@ def _compare(topic: Topic, partitions: int, replication: int, config: dict[str, 
             key="replication",
             now=str(replication),
             wanted=str(topic.replication),
-            note="copies are moved by the broker's own reassignment tool, since that loads the network",
+            note="use the broker's reassignment tool to move replicas, as that loads the network",
         )
     for key, value in topic.config.items():
         if config.get(key) != value:
@@ -171,19 +174,19 @@ def _replication(client: AdminClient, names: list[str], timeout_s: float) -> dic
 
 
 def _create(client: AdminClient, topic: Topic, timeout_s: float) -> str:
-    """Create a topic; the reason if the broker refuses, else nothing."""
+    """Create a topic; return the reason if the broker refuses, otherwise ''."""
     new = NewTopic(topic.name, topic.partitions, topic.replication, config=topic.config)
     try:
         client.create_topics([new], request_timeout=timeout_s)[topic.name].result()
     except KafkaException as error:
-        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # somebody else has applied just now
+        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process has just applied it
             return ""
         return f"the broker refuses: {error.args[0].str()}"
     return ""
 
 
 def _configure(client: AdminClient, name: str, changes: list[Change], timeout_s: float) -> str:
-    """Set a topic's differing configuration; the reason if the broker refuses, else nothing."""
+    """Set a topic's differing configuration; return the reason if the broker refuses, otherwise ''."""
     entries = [
         ConfigEntry(change.key, change.wanted, incremental_operation=AlterConfigOpType.SET) for change in changes
     ]
@@ -197,7 +200,7 @@ def _configure(client: AdminClient, name: str, changes: list[Change], timeout_s:
 
 
 def _await(client: AdminClient, settings: Settings, results: list[Change], timeout_s: float) -> None:
-    """Wait until the broker shows what it has accepted: it answers before every node has heard of it."""
+    """Wait until the broker shows the accepted changes: it answers before every node knows them."""
     accepted = {(change.topic, change.key) for change in results if change.applied}
     deadline = time.monotonic() + timeout_s
     while accepted:

@@ -1,1 +1,1 @@
-"""The worker: batched Faust transport around a pipeline that knows no Faust."""
+"""The worker: a batched Faust transport around a pipeline that is independent of Faust."""

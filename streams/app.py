@@ -1,9 +1,8 @@
-"""The Faust app: three agents that hand batches to the runner, and nothing else."""
+"""The Faust app: three agents that only pass batches to the runner."""
 
 import asyncio
 import contextlib
 import os
-import ssl
 import tempfile
 import threading
 from collections.abc import Awaitable
@@ -14,16 +13,18 @@ import faust
 from faust.serializers import codecs
 from mode.supervisors import CrashingSupervisor
 
-from streams.runner import Batch, Runner, Stopped
-from vedette.settings import KafkaSettings, Settings
-from vedette.topics import TAKEN_IN
+from streams.credentials import broker_credentials, broker_options
+from streams.retry import Stopped
+from streams.runner import Batch, Runner
+from vedette.settings import Settings
+from vedette.topics import WORKER_INPUTS
 
 _EVENTS_QUEUED = 64
 _SHUTDOWN_S = 10.0
 
 
 class _AsIs(codecs.Codec):
-    """Batches pass through Faust as they are."""
+    """A codec that passes batches through Faust unchanged."""
 
     def _loads(self, s: Any) -> Any:
         return s
@@ -36,10 +37,10 @@ codecs.register("as_is", _AsIs())
 
 
 def build_app(settings: Settings, runner: Runner) -> faust.App:
-    """A Faust app that reads transactions, labels and activity in batches.
+    """Return a Faust app that reads transactions, labels and activity in batches.
 
     Args:
-        settings: Of the whole deployment.
+        settings: The settings of the deployment.
         runner: Takes the batches.
     """
     worker = settings.worker
@@ -47,20 +48,18 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
     app = faust.App(
         worker.group,
         broker=servers,
-        broker_credentials=_credentials(settings.kafka),
+        broker_credentials=broker_credentials(settings.kafka),
         broker_session_timeout=worker.session_timeout_s,
         broker_heartbeat_interval=worker.session_timeout_s / 3,
-        broker_request_timeout=max(40.0, 2 * worker.session_timeout_s),
-        broker_max_poll_records=worker.batch_max // 2,  # a batch is up to two polls, see streams.transport
+        broker_max_poll_records=worker.batch_max,
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=worker.instance or None,
-        consumer_max_fetch_size=4 * 1024 * 1024,
         key_serializer="as_is",
         value_serializer="as_is",
         processing_guarantee="at_least_once",
         store="memory://",
-        datadir=str(Path(tempfile.gettempdir()) / "vedette"),  # Faust insists on one and puts nothing there
+        datadir=str(Path(tempfile.gettempdir()) / "vedette"),  # Faust requires one but does not use it
         stream_buffer_maxsize=_EVENTS_QUEUED,
         stream_wait_empty=False,  # the runner drains itself; see on_partitions_revoked below
         topic_allow_declare=False,
@@ -68,9 +67,14 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
         topic_partitions=settings.topics.partitions,
         web_enabled=False,
         agent_supervisor=CrashingSupervisor,
+        **{
+            "broker_request_timeout": max(40.0, 2 * worker.session_timeout_s),
+            **broker_options(settings.kafka),
+        },
     )
     app.vedette_runner = runner
     app.vedette_topic_prefix = settings.topics.prefix
+    app.vedette_kafka = settings.kafka
 
     async def hand_over(stream: Any) -> None:
         batch: Batch
@@ -78,7 +82,7 @@ def build_app(settings: Settings, runner: Runner) -> faust.App:
             async for batch in stream:
                 await _or_end(runner.submit(batch))
 
-    for name in TAKEN_IN:
+    for name in WORKER_INPUTS:
         topic = app.topic(settings.topics.prefix + name, key_serializer="as_is", value_serializer="as_is")
         app.agent(topic, name=f"vedette.{name}", concurrency=1)(hand_over)
 
@@ -122,28 +126,16 @@ async def _or_end(work: Awaitable[None]) -> None:
 
 
 def _crash(app: faust.App, loop: asyncio.AbstractEventLoop, error: BaseException) -> None:
-    """Stop the whole worker: it starts again from the watermark."""
+    """Stop the whole worker, which restarts from the watermark."""
     _end_in_time()
     asyncio.run_coroutine_threadsafe(app.crash(error), loop)
 
 
 def _end_in_time() -> None:
-    """End the process soon, whatever becomes of Faust's own shutdown, which after a crash may wait for ever.
+    """End the process soon, regardless of Faust's shutdown, which may wait forever after a crash.
 
-    Nothing is lost by it: what is not in the store will be done again.
+    Nothing is lost: batches that are not in the store are processed again.
     """
     timer = threading.Timer(_SHUTDOWN_S, os._exit, (1,))
     timer.daemon = True
     timer.start()
-
-
-def _credentials(kafka: KafkaSettings) -> Any:
-    context = ssl.create_default_context(cafile=kafka.ca_file or None) if "SSL" in kafka.security_protocol else None
-    if kafka.security_protocol.startswith("SASL"):
-        return faust.SASLCredentials(
-            username=kafka.username,
-            password=kafka.password.value if kafka.password else "",
-            ssl_context=context,
-            mechanism=kafka.sasl_mechanism,
-        )
-    return faust.SSLCredentials(context=context) if context else None

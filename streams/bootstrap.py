@@ -1,81 +1,142 @@
-"""Wires a worker from real parts; the only place of this room that does."""
+"""Wiring of a worker and of the preview service; the only module of this package that does it."""
 
-import gc
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 
 import faust
 import structlog
 
-from features import NAMES, RedisStore
-from models.scorer import load_scorer
+from adapters.http_server import Readiness, serve
+from decisions.policy_file import load_policy
+from decisions.rollout import Rollout
+from decisions.strategy import EVENT_COLUMNS, Strategy
+from features.catalogue import NAMES
+from features.identity import identity_of
+from features.store import RedisStore
+from models.scorer import check_label_delay, load_scorer
+from streams.active_strategies import ActiveStrategies
 from streams.app import build_app
 from streams.control import Control
-from streams.http import Endpoint
+from streams.http import Endpoint, answer_of_worker
 from streams.metrics import Metrics
-from streams.panel import Panel
+from streams.own_decisions import DecisionLog
 from streams.pipeline import Pipeline
-from streams.policy import load_policy
-from streams.publish import Publisher
+from streams.preview import Previews
+from streams.preview_http import build_preview_app
+from streams.publish import ResultPublisher
 from streams.runner import Runner
-from streams.scoring import EVENT_COLUMNS, Judge
-from streams.service import Service
-from streams.warm import warm_up
+from streams.topic_check import check_topics
+from streams.warmup import keep_pandas_out, relieve_collector, warm_up
 from vedette import Clock, Settings
+from vedette.errors import SettingsError
 
 _SWITCH_S = 0.0005
 _log = structlog.get_logger("vedette.worker")
 
 
-def load_judge(model: Path, policy: Path) -> Judge:
-    """A model folder and a policy file, checked against the catalogue.
+def load_strategy(model: Path, policy: Path, label_delay_days: int = 7) -> Strategy:
+    """Return a model folder and a policy file, checked against the catalogue and the label delay.
 
     Raises:
         ModelError: The model does not fit.
         PolicyError: The policy is not valid.
     """
-    return Judge(load_scorer(model), load_policy(policy, {*NAMES, *EVENT_COLUMNS}))
+    scorer = load_scorer(model)
+    check_label_delay(scorer, label_delay_days)
+    return Strategy(scorer, load_policy(policy, {*NAMES, *EVENT_COLUMNS}))
+
+
+def _strategy_of(settings: Settings) -> Strategy:
+    chosen, delay = settings.decisions, settings.features.label_delay_days
+    return load_strategy(chosen.model_folder, chosen.policy_file, delay)
 
 
 def run_worker(settings: Settings, clock: Clock) -> None:
-    """Run a worker until it is told to stop; never returns.
+    """Run a worker until it is asked to stop; never returns.
 
     Raises:
         ModelError: The model does not fit.
         PolicyError: The policy is not valid.
-        SettingsError: The port of the metrics is taken.
-        UnavailableError: Redis or the broker does not answer, or the control topic is not there.
+        SettingsError: The port of the metrics is in use, or the topics have a different number of partitions.
+        UnavailableError: Redis or the broker does not answer, or a topic is missing.
     """
-    worker = settings.worker
-    panel = Panel(load_judge(Path(worker.model), Path(worker.policy)))
+    keep_pandas_out()
+    worker, identity = settings.worker, identity_of(settings.identity)
+    rollout = Rollout(_strategy_of(settings))
     store = RedisStore(settings.redis)
     store.ping()
-    warm_up(panel)
+    limits = check_topics(settings)
+    warm_up(rollout)
     metrics = Metrics()
-    service = Service(settings.registry, panel, metrics, clock)
-    control = Control(settings, service)
+    strategies = ActiveStrategies(settings.registry, rollout, metrics, clock)
+    control = Control(settings, strategies)
     control.start()
     pipeline = Pipeline(
         store=store,
-        publisher=Publisher(settings.kafka, settings.topics.prefix),
-        judges=service,
+        decisions=DecisionLog(settings),
+        publisher=ResultPublisher(settings.kafka, settings.topics.prefix, limits),
+        strategies=strategies,
         partitions=settings.topics.partitions,
         prefix=settings.redis.prefix,
         cache_accounts=worker.cache_accounts,
         max_future_ms=worker.max_future_s * 1000,
+        label_delay=settings.features.label_delay,
+        identity=identity,
     )
     runner = Runner(pipeline, metrics, clock, worker.stuck_after_s)
     app = build_app(settings, runner)
-    endpoint = Endpoint(metrics, worker.metrics_host, worker.metrics_port)
-    _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **service.panel.about)
-    runner.start_watchdog()
-    # A batch is computed while the loop turns and others finish: none of them should wait long for its turn.
+    endpoint = Endpoint(partial(answer_of_worker, metrics), worker.metrics_host, worker.metrics_port)
+    if settings.identity.key is None:
+        _log.warning("[identity] key is not set: whoever reads Redis can find accounts and devices by trying names")
+    _log.info("worker starts", metrics=f"{endpoint.url}/metrics", **strategies.rollout.versions)
+    runner.watchdog.start()
+    # A batch is computed while the event loop runs and others finish: none of them should wait long for the GIL.
     sys.setswitchinterval(_SWITCH_S)
-    # What is here now stays. Batches come and go without cycles: the collector need not look before there is more
-    # than the batches in flight can hold, which it would search in vain.
-    gc.freeze()
-    gc.set_threshold(2_000_000, 10, 10)
+    relieve_collector()
     shell = faust.Worker(app, loglevel=logging.WARNING, override_logging=False, redirect_stdouts=False, quiet=True)
-    shell.spinner = None  # it writes into the log, terminal or not
-    shell.execute_from_commandline()
+    shell.spinner = None  # it writes to the log even without a terminal
+    try:
+        shell.execute_from_commandline()
+    finally:
+        endpoint.close()
+
+
+def run_preview(settings: Settings, clock: Clock) -> None:
+    """Serve previews until SIGTERM or SIGINT; call it from the main thread.
+
+    Raises:
+        ModelError: The model does not fit.
+        PolicyError: The policy is not valid.
+        SettingsError: There is no token.
+        UnavailableError: Redis or the broker does not answer, or a topic is missing.
+    """
+    own = settings.preview
+    if own.token is None:
+        raise SettingsError("[preview] token is not set", remedy="name a file with a long random text in token_file")
+    token, identity = own.token.value, identity_of(settings.identity)
+    rollout = Rollout(_strategy_of(settings))
+    store = RedisStore(settings.redis)
+    store.ping()
+    warm_up(rollout)
+    # Neither metrics nor decisions of it leave this process: it follows what the workers are told to use.
+    strategies = ActiveStrategies(settings.registry, rollout, Metrics(), clock)
+    control = Control(settings, strategies)
+    control.start()
+    previews = Previews(
+        store, strategies, partitions=settings.topics.partitions, prefix=settings.redis.prefix,
+        max_future_ms=settings.worker.max_future_s * 1000, label_delay=settings.features.label_delay,
+        identity=identity, clock=clock,
+    )  # fmt: skip
+    for partition in range(settings.topics.partitions):
+        store.check_identity(partition, identity.fingerprint)
+    log, readiness = structlog.get_logger("vedette.preview"), Readiness()
+    log.info("preview service starts", listens=f"{own.host}:{own.port}", **strategies.rollout.versions)
+    try:
+        serve(
+            build_preview_app(previews, token, readiness), {}, host=own.host, port=own.port, proxies=[],
+            readiness=readiness, log=log,
+        )  # fmt: skip
+    finally:
+        control.close()

@@ -1,56 +1,64 @@
-"""From raw messages to an Arrow batch; what cannot be read is set aside with the reason, and nothing stops."""
+"""Decoding of raw messages into an Arrow batch. Unreadable messages are rejected with a reason.
 
-import re
+Most messages have a regular form, which compiled code reads. msgspec, which defines what is valid, reads the others.
+"""
+
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from vedette.events import Event, Label, Transaction
+from features.transaction_schema import SCHEMA
+from streams.canonical import canonical_addresses, misspelt
+from streams.regular_transactions import read_regular
+from vedette.errors import InputError
+from vedette.events import PAYING, Event, Label, Transaction, canonical
+from vedette.reading import UNREADABLE, too_far_ahead, why_unreadable
 
 _EventT = TypeVar("_EventT", bound=Event)
 
-_TYPES: dict[str, pa.DataType] = {
-    "amount": pa.int64(),
-    "event_time": pa.int64(),
-    "lat": pa.float64(),
-    "lon": pa.float64(),
-    "balance": pa.int64(),
-    "account_opened_at": pa.int64(),
-}
-_FIELDS = tuple(name for name in Transaction.__struct_fields__ if name != "extra")
-SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _FIELDS])
-"""Columns of a decoded batch."""
-_FIELD = re.compile(rb'"(\w+)"\s*:')
 _EXTRA = Transaction.__struct_fields__.index("extra")
-_TIME = Transaction.__struct_fields__.index("event_time")
+_ADDRESS = Transaction.__struct_fields__.index("ip_address")
 assert Transaction.__struct_fields__[_EXTRA:] == ("extra",)  # noqa: S101 — columns below rely on it being last
 
 
 class Record(Protocol):
-    """A message as a Kafka client hands it over."""
+    """A message as delivered by a Kafka client."""
 
     @property
     def key(self) -> bytes | None:
-        """Its key."""
+        """Key of the message."""
 
     @property
     def value(self) -> bytes | None:
-        """Its content."""
+        """Content of the message."""
 
     @property
     def partition(self) -> int:
-        """Of the topic it was read from."""
+        """Partition of the message."""
 
     @property
     def offset(self) -> int:
-        """Where it stands in its partition."""
+        """Offset in the partition."""
 
     @property
     def timestamp(self) -> int:
-        """When it was produced, milliseconds."""
+        """Time at which it was produced, milliseconds."""
+
+
+class RawMessage(NamedTuple):
+    """A Record made by hand, or copied from a client's message."""
+
+    key: bytes | None
+    value: bytes | None
+    partition: int
+    offset: int
+    timestamp: int
 
 
 @dataclass(frozen=True)
@@ -61,7 +69,7 @@ class Reject:
     kind: str
     """Name of the kind of error."""
     reason: str
-    """What is wrong, naming the field."""
+    """Description of the problem, naming the field."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +77,7 @@ class Transactions:
     """The readable part of a batch."""
 
     batch: pa.RecordBatch
-    """One column per field of Transaction but `extra`."""
+    """One column per field of Transaction except `extra`."""
     records: list[Record]
     """The message of each row."""
     extra: list[dict[str, float]]
@@ -81,48 +89,108 @@ _label = msgspec.json.Decoder(Label)
 
 
 def decode_transactions(records: Sequence[Record], max_future_ms: float) -> tuple[Transactions, list[Reject]]:
-    """Read transactions.
+    """Decode transactions.
 
     Args:
-        records: Messages of one partition, in order.
-        max_future_ms: An event time further ahead of its message's own time is refused: it would push the
+        records: Messages of any partitions, in order.
+        max_future_ms: Maximum distance of the event time ahead of the message's timestamp; a later one would push the
             account's whole history out of its windows.
     """
+    latest = np.fromiter((record.timestamp for record in records), np.float64, len(records)) + max_future_ms
+    rows = np.arange(len(records))
+    while len(rows):
+        batch, regular = read_regular([records[row].value or b"" for row in rows.tolist()], latest[rows])
+        if batch is not None:
+            break
+        rows = rows[regular]
+    else:
+        return decode_by_event(records, max_future_ms)
+    good = [records[row] for row in rows.tolist()]
+    compiled = Transactions(batch, good, [{}] * len(good))
+    if len(good) == len(records):
+        return compiled, []
+    others = np.setdiff1d(np.arange(len(records)), rows).tolist()
+    read, rejects = decode_by_event([records[row] for row in others], max_future_ms)
+    return _in_order(records, compiled, read), rejects
+
+
+def _in_order(records: Sequence[Record], *parts: Transactions) -> Transactions:
+    """Return the transactions of all parts in the order of their messages."""
+    place = {id(record): row for row, record in enumerate(records)}
+    good = [record for part in parts for record in part.records]
+    order = np.argsort([place[id(record)] for record in good])
+    extra = [values for part in parts for values in part.extra]
+    batch = pa.Table.from_batches([part.batch for part in parts]).combine_chunks().to_batches()[0]
+    rows = order.tolist()
+    return Transactions(batch.take(pa.array(order)), [good[row] for row in rows], [extra[row] for row in rows])
+
+
+def decode_by_event(records: Sequence[Record], max_future_ms: float) -> tuple[Transactions, list[Reject]]:
+    """Read transactions one by one, whatever their form; see `decode_transactions`, which is faster."""
     events, good, rejects = _decode(records, _transaction)
     rows = [msgspec.structs.astuple(event) for event in events]
-    if invalid := [i for i, row in enumerate(rows) if row[_TIME] > good[i].timestamp + max_future_ms] + [
-        i for i, event in enumerate(events) if event.missing_counterparty()
-    ]:
-        for i in sorted(set(invalid)):
-            rejects.append(Reject(good[i], "ValidationError", _reason(events[i], good[i])))
-        keep = sorted(set(range(len(rows))) - set(invalid))
-        rows = [rows[i] for i in keep]
-        good = [good[i] for i in keep]
-    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(_FIELDS) + 1)
+    columns = list(zip(*rows, strict=True)) if rows else [()] * (len(SCHEMA) + 1)
+    extra = list(columns[_EXTRA])
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=False)]
+    arrays[_ADDRESS], refused = canonical_addresses(arrays[_ADDRESS])
     batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
-    return Transactions(batch, good, list(columns[_EXTRA])), rejects
+    latest = np.fromiter((record.timestamp for record in good), np.float64, len(good)) + max_future_ms
+    refused |= misspelt(batch) | (batch.column("event_time").to_numpy() > latest)
+    refused |= _incomplete(batch)
+    if refused.any():
+        for row in np.flatnonzero(refused).tolist():
+            rejects.append(Reject(good[row], "ValidationError", _reason(events[row], good[row])))
+        keep = np.flatnonzero(~refused).tolist()
+        batch = batch.filter(pa.array(~refused))
+        good, extra = [good[row] for row in keep], [extra[row] for row in keep]
+    return Transactions(batch, good, extra), rejects
+
+
+def _incomplete(batch: pa.RecordBatch) -> NDArray[np.bool_]:
+    """Return bool [n], whether each lacks something that `Transaction.missing` would name."""
+    merchant, payee, kind, original = (
+        batch.column(name) for name in ("merchant_id", "payee", "kind", "original_id")
+    )  # fmt: skip
+    nobody: NDArray[np.bool_] = pc.and_(merchant.is_null(), payee.is_null()).to_numpy(zero_copy_only=False)
+    if kind.null_count == len(kind):
+        return nobody
+    pays = pc.or_kleene(kind.is_null(), pc.is_in(kind, pa.array(PAYING))).to_numpy(zero_copy_only=False)
+    reversal = pc.equal(kind, "reversal").fill_null(False).to_numpy(zero_copy_only=False)
+    incomplete: NDArray[np.bool_] = nobody & pays | reversal & original.is_null().to_numpy(zero_copy_only=False)
+    return incomplete
 
 
 def _reason(event: Transaction, record: Record) -> str:
-    if event.missing_counterparty():
-        return "neither `merchant_id` nor `payee` is given"
-    ahead = (event.event_time - record.timestamp) / 1000
-    return f"`event_time` {event.event_time} is {ahead:,.0f} s ahead of the message's own time"
+    if reason := event.missing():
+        return reason
+    try:
+        canonical(event)
+    except InputError as error:
+        return error.args[0]  # type: ignore[no-any-return]
+    return too_far_ahead(event.event_time, record.timestamp)
 
 
 def decode_labels(records: Sequence[Record]) -> tuple[list[Label], list[Record], list[Reject]]:
-    """Read labels: the labels, the message of each, and what could not be read."""
-    return _decode(records, _label)
+    """Return the labels, the message of each, and the unreadable messages."""
+    decoded, messages, rejects = _decode(records, _label)
+    labels: list[Label] = []
+    good: list[Record] = []
+    for label, record in zip(decoded, messages, strict=True):
+        try:
+            labels.append(canonical(label))
+            good.append(record)
+        except InputError as error:
+            rejects.append(Reject(record, "ValidationError", error.args[0]))
+    return labels, good, rejects
 
 
 def _decode(
     records: Sequence[Record], decoder: msgspec.json.Decoder[_EventT]
 ) -> tuple[list[_EventT], list[Record], list[Reject]]:
     decode = decoder.decode
-    try:  # nearly always nothing is wrong
+    try:  # nearly always there is no error
         return [decode(record.value) for record in records], list(records), []  # type: ignore[arg-type]
-    except (msgspec.MsgspecError, ValueError, TypeError, RecursionError):
+    except (*UNREADABLE, TypeError):  # a tombstone has no value
         pass
     events: list[_EventT] = []
     good: list[Record] = []
@@ -131,26 +199,6 @@ def _decode(
         try:
             events.append(decode(record.value or b""))
             good.append(record)
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            rejects.append(Reject(record, type(error).__name__, _why(error, record.value)))
+        except UNREADABLE as error:
+            rejects.append(Reject(record, type(error).__name__, why_unreadable(error, record.value)))
     return events, good, rejects
-
-
-def _why(error: Exception, value: bytes | None) -> str:
-    """The reason in words; msgspec says neither field nor place of text that is no UTF-8."""
-    if not value:
-        return "the message is empty"
-    if not isinstance(error, UnicodeDecodeError):
-        return str(error)
-    place = _no_utf8(value)
-    fields = _FIELD.findall(value[:place])
-    where = f" - at `$.{fields[-1].decode()}`" if fields else ""
-    return f"no UTF-8 ({error.reason}, byte {place}){where}"
-
-
-def _no_utf8(value: bytes) -> int:
-    try:
-        value.decode()
-    except UnicodeDecodeError as error:
-        return error.start
-    return 0

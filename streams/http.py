@@ -1,68 +1,62 @@
 """The worker's HTTP endpoint: /metrics for Prometheus, /healthz and /readyz for the platform."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from collections.abc import Callable
 
+import structlog
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from adapters.http_limits import HttpGate
+from adapters.http_thread import ServerThread
+from adapters.metrics_app import METRICS_TYPE
 from streams.metrics import Metrics
-from vedette.errors import SettingsError
+
+Answer = tuple[int, str, bytes]
+"""Status, content type and body."""
+
+NOT_HERE: Answer = (404, "text/plain; charset=utf-8", b"not here: /metrics, /healthz, /readyz\n")
 
 
-class Endpoint:
-    """Serves a worker's metrics, health and readiness from a thread of its own.
+class Endpoint(ServerThread):
+    """Serves metrics, health and readiness from a separate thread.
 
     Args:
-        metrics: Of the worker.
+        answer: Returns the answer to a request for a path.
         host: Address to listen on.
-        port: 0 takes a free one.
+        port: Port to listen on; 0 takes a free one.
 
     Raises:
-        SettingsError: Nobody can listen there.
+        SettingsError: The address cannot be listened on.
     """
 
-    def __init__(self, metrics: Metrics, host: str, port: int) -> None:
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                status, kind, body = _answer(self.path, metrics)
-                self.send_response(status)
-                self.send_header("Content-Type", kind)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
+    def __init__(self, answer: Callable[[str], Answer], host: str, port: int) -> None:
+        async def served(request: Request) -> Response:
+            status, kind, body = await run_in_threadpool(answer, request.scope["path"])
+            return Response(body, status, media_type=kind)
 
-            def log_message(self, *_: Any) -> None:
-                pass  # a scrape every few seconds is no news
-
-        try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
-        except OSError as error:
-            raise SettingsError(
-                f"metrics cannot be served on {host}:{port}: {error.strerror}",
-                remedy="each worker needs a `[worker] metrics_port` of its own; 0 takes a free one",
-            ) from error
-        self.url = f"http://{host}:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, name="http", daemon=True).start()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
+        app = HttpGate(Starlette(routes=[Route("/{path:path}", served)]), log=structlog.get_logger("vedette.worker"))
+        super().__init__(app, host, port, setting="`[worker] metrics_port`")
 
 
-def _answer(path: str, metrics: Metrics) -> tuple[int, str, bytes]:
+def answer_of_worker(metrics: Metrics, path: str) -> Answer:
+    """Return what a worker with these metrics and this health answers."""
+    health = metrics.health
     match path:
         case "/metrics":
-            return 200, "text/plain; version=0.0.4; charset=utf-8", metrics.render()
+            return 200, METRICS_TYPE, metrics.render()
         case "/healthz":
-            # The watchdog ends a process that is stuck, so one that answers is healthy.
-            # It works on with what was in force when it cannot obey a control record, but says so.
-            health = {"status": "ok"} | ({"refused": metrics.refusal} if metrics.refusal else {})
-            return 200, "application/json", json.dumps(health).encode()
+            # The watchdog ends a stuck process, so one that answers is healthy. If a control record cannot be put into
+            # force, the worker keeps the previous version and reports it here.
+            refused = {"refused": health.refusal} if health.refusal else {}
+            return 200, "application/json", json.dumps({"status": "ok"} | refused).encode()
         case "/readyz":
-            waiting = metrics.waiting_for or (None if metrics.assigned else "partitions")
-            status = "degraded" if metrics.deciding_without_history else "waiting"
+            waiting = health.waiting_for or (None if health.assigned else "partitions")
+            status = "degraded" if health.without_history else "waiting"
             body = {"status": status, "for": waiting} if waiting else {"status": "ready"}
             return 503 if waiting else 200, "application/json", json.dumps(body).encode()
         case _:
-            return 404, "text/plain; charset=utf-8", b"not here: /metrics, /healthz, /readyz\n"
+            return NOT_HERE

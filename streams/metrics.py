@@ -1,6 +1,5 @@
-"""What the worker counts, for Prometheus, and whether it is healthy and ready."""
+"""Metrics of the worker for Prometheus, with its health and readiness."""
 
-import collections
 import threading
 from collections.abc import Iterator, Mapping
 
@@ -10,9 +9,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from streams.panel import Tally
+from decisions.policy_form import ACTIONS
+from decisions.rollout import FlagCount
+from streams.batch import Computed
+from streams.health import Health
 from streams.partition import Partition
-from streams.work import Work
 
 _LATENCY_S = (0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60)
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
@@ -52,33 +53,58 @@ class Metrics:
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
         self.latency = Distribution(
-            "vedette_latency_seconds", "From the produce call of a transaction to its decision made to last", _LATENCY_S
+            "vedette_latency_seconds",
+            "From the produce call of a transaction until its decision is published and its state written",
+            _LATENCY_S,
         )
-        self.batch = Distribution("vedette_batch_transactions", "Messages per processed batch", _BATCH)
+        self.batch = Distribution("vedette_batch_messages", "Messages of any topic in a batch", _BATCH)
+        self.owner_lag = Distribution(
+            "vedette_owner_lag_seconds",
+            "From the publication of a payment's or label's activity until the owner of its entities has written it",
+            _LATENCY_S,
+        )
         registry.register(self.latency)
+        registry.register(self.owner_lag)
         registry.register(self.batch)
-        self.messages = Counter("vedette_messages", "Messages taken in for good", ["topic"], registry=registry)
+        self.messages = Counter("vedette_messages", "Messages applied durably", ["topic"], registry=registry)
         self.decisions = Counter("vedette_decisions", "Decisions", ["action"], registry=registry)
         self.alerts = Counter("vedette_alerts", "Alerts", registry=registry)
         self.rejected = Counter("vedette_dlq", "Messages sent to the dead-letter topic", ["topic"], registry=registry)
-        self.duplicates = Counter("vedette_duplicates", "Transactions seen before", registry=registry)
+        self.unscored = Counter(
+            "vedette_unscored", "Transactions approved without a score", ["kind"], registry=registry
+        )
+        self.unmatched = Counter(
+            "vedette_unmatched", "Transactions that take back or complete one which is not known", registry=registry
+        )
+        self.duplicates = Counter("vedette_duplicates", "Repeated transactions", registry=registry)
         self.late = Counter("vedette_late", "Transactions older than their account's newest", registry=registry)
-        self.fenced = Counter("vedette_fenced", "Batches given up to another worker", registry=registry)
+        self.misplaced = Counter(
+            "vedette_misplaced", "Messages on another partition than their account's", ["topic", "reason"],
+            registry=registry,
+        )  # fmt: skip
+        self.partitions_lost = Counter(
+            "vedette_partitions_lost", "Partitions found to belong to another worker", registry=registry
+        )
         self.shadow = Counter("vedette_shadow_rule", "Times a shadow rule was true", ["rule"], registry=registry)
         self.stage = Counter("vedette_stage_seconds", "Time spent", ["stage"], registry=registry)
         self.lag = Gauge(
-            "vedette_lag", "Messages behind the end of a partition", ["topic", "partition"], registry=registry
+            "vedette_lag",
+            "Messages of a partition that are still to be read",
+            ["topic", "partition"],
+            registry=registry,
         )
         self.partitions = Gauge("vedette_partitions", "Partitions owned", registry=registry)
         self.degraded = Gauge(
             "vedette_degraded",
-            "1 while waiting for a part that is away, or deciding without history",
+            "1 while waiting for Redis or the broker, or deciding without history",
             registry=registry,
         )
+        self.health = Health()
+        self.degraded.set_function(lambda: float(self.health.waiting_for is not None))
         self.degraded_decisions = Counter(
             "vedette_degraded_decisions", "Decisions without history, to be followed by others", registry=registry
         )
-        self.in_force = Gauge("vedette_in_force", "1 for what is in force", ["role", "version"], registry=registry)
+        self.in_force = Gauge("vedette_in_force", "1 for versions in force", ["role", "version"], registry=registry)
         self.scored = Counter("vedette_model_scored", "Payments a model scored", ["role", "model"], registry=registry)
         self.flagged = Counter(
             "vedette_model_flagged",
@@ -86,74 +112,67 @@ class Metrics:
             ["role", "model"],
             registry=registry,
         )
-        self.refused = Counter("vedette_model_refused", "Control records that could not be obeyed", registry=registry)
-        self.withdrawn = Counter("vedette_model_withdrawn", "Challengers withdrawn by the guard", registry=registry)
-        self.refusal: str | None = None
-        """Why the latest control record was refused; None once one has been obeyed."""
-        self.waiting_for: str | None = None
-        self.deciding_without_history = False
-        self.assigned = False
+        self.refused = Counter(
+            "vedette_model_refused", "Control records that could not be put into force", registry=registry
+        )
+        self.withdrawn = Counter("vedette_model_withdrawn", "Challengers withdrawn by the guardrail", registry=registry)
 
-    def finished(self, work: Work, now_ms: int) -> None:
+    def finished(self, batch: Computed, now_ms: int) -> None:
         """Count a batch that is published and written."""
-        self.messages.labels(work.topic).inc(work.received)
-        self.batch.observe(np.array([float(work.received)]))
-        if len(work.produced_at):
+        topic, counts = batch.topic, batch.counts
+        self.batch.observe(np.array([float(batch.received)]))
+        if len(counts.produced_at):
             # A producer's clock may be ahead of this one.
-            self.latency.observe(np.maximum(now_ms - work.produced_at, 0) / 1000.0)
-        for action, times in collections.Counter(decision.action for decision in work.outbox.decisions).items():
-            self.decisions.labels(action).inc(times)
-        for stage, seconds in work.stages.items():
+            self.latency.observe(np.maximum(now_ms - counts.produced_at, 0) / 1000.0)
+        if len(counts.activity_at):
+            self.owner_lag.observe(np.maximum(now_ms - counts.activity_at, 0) / 1000.0)
+        for action, times in zip(ACTIONS, counts.actions.tolist(), strict=False):
+            if times:
+                self.decisions.labels(action).inc(times)
+        for kind, times in counts.unscored.items():
+            self.decisions.labels(ACTIONS[0]).inc(times)
+            self.unscored.labels(kind).inc(times)
+        self.unmatched.inc(counts.unmatched)
+        for stage, seconds in batch.stages.items():
             self.stage.labels(stage).inc(seconds)
-        self.alerts.inc(len(work.outbox.alerts))
-        if work.outbox.rejects:
-            self.rejected.labels(work.topic).inc(len(work.outbox.rejects))
-        self.duplicates.inc(work.duplicates)
-        self.late.inc(work.late)
-        for rule, times in work.shadow.items():
+        self.alerts.inc(counts.alerts)
+        if counts.rejects:
+            self.rejected.labels(topic).inc(counts.rejects)
+        for reason, times in counts.misplaced.items():
+            self.misplaced.labels(topic, reason).inc(times)
+        self.duplicates.inc(counts.duplicates)
+        self.late.inc(counts.late)
+        for rule, times in counts.shadow_rules.items():
             self.shadow.labels(rule).inc(times)
+        # Last: whoever sees the messages counted, in a page that is read meanwhile, sees what came of them too.
+        self.messages.labels(topic).inc(batch.received)
 
-    def in_force_is(self, about: Mapping[str, str]) -> None:
-        """Say which models and which policy are in force from now on."""
+    def in_force_is(self, versions: Mapping[str, str]) -> None:
+        """Show which models and which policy are in force from now on."""
         self.in_force.clear()
         for role in ("model", "challenger", "policy"):
-            if role in about:
-                self.in_force.labels("champion" if role == "model" else role, about[role]).set(1)
-        self.refusal = None
+            if role in versions:
+                self.in_force.labels("champion" if role == "model" else role, versions[role]).set(1)
+        self.health.refusal = None
 
-    def judged(self, about: Mapping[str, str], tallies: Mapping[str, Tally]) -> None:
-        """Count what each model made of a batch, whoever decided."""
-        for role, tally in tallies.items():
-            model = about["model" if role == "champion" else role]
-            self.scored.labels(role, model).inc(tally.scored)
-            self.flagged.labels(role, model).inc(tally.flagged)
+    def decided(self, versions: Mapping[str, str], flag_counts: Mapping[str, FlagCount]) -> None:
+        """Count the results of each model on a batch, whichever decides."""
+        for role, count in flag_counts.items():
+            model = versions["model" if role == "champion" else role]
+            self.scored.labels(role, model).inc(count.scored)
+            self.flagged.labels(role, model).inc(count.flagged)
 
     def refuse(self, why: str) -> None:
-        """Count a control record that could not be obeyed, and show why."""
+        """Count a control record that could not be put into force, and show the reason."""
         self.refused.inc()
-        self.refusal = why
-
-    def without_history(self) -> None:
-        """Say that payments are decided without history from now on."""
-        self.deciding_without_history = True
-        self.waiting("Redis")
-
-    def with_history(self) -> None:
-        """Say that payments are decided with history again."""
-        self.deciding_without_history = False
-        self.waiting(None)
-
-    def waiting(self, what: str | None) -> None:
-        """Say what the worker waits for, or that it goes on."""
-        self.waiting_for = what or ("Redis" if self.deciding_without_history else None)
-        self.degraded.set(self.waiting_for is not None)
+        self.health.refusal = why
 
     def owned(self, partitions: Mapping[int, Partition]) -> None:
-        """Say which partitions the worker owns; of the lag of others it says nothing any more."""
+        """Show the partitions that the worker owns, and remove the lag of others."""
         self.partitions.set(len(partitions))
         self.lag.clear()
-        self.assigned = bool(partitions)
+        self.health.assigned = bool(partitions)
 
     def render(self) -> bytes:
-        """All metrics in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)

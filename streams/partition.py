@@ -1,24 +1,34 @@
-"""The partitions that a worker owns: their claims and watermarks, and the states it holds in memory."""
+"""The partitions that a worker owns: their epochs and watermarks, and the states in memory."""
 
 import collections
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from features.store import Claim, StateStore
+from features.identity import OPEN
+from features.store import Claim, CommitStep, StateStore
+from streams.own_decisions import DecidedOffsets, DecisionReader, DecisionTail, Payment, StandingDecision
 from vedette import keys
+from vedette.topics import Name
 
 HELD = 8
-"""Batches that may be computed and not yet written: their states are nowhere else but in memory."""
+"""Maximum number of batches that are computed but not yet written, whose states are only in memory."""
+
+
+_PATIENCE = 100_000
+"""Payments in a row without a decision in the tail after which none is expected: more than were ever in flight."""
 
 
 class Cache:
-    """State blobs by key, those not used for longest dropped first. The owner is the only writer, so it is exact.
+    """State blobs by key; the least recently used are dropped first. The owner is the only writer, so it is exact.
 
-    Two generations take the place of an order by use: what is put goes into the young one; when that is half of what
-    may be held it becomes the old one, and what was left in the old one is dropped.
+    Two generations approximate the order of use: new states go into the young one; when that reaches half of the limit,
+    it becomes the old one, and the remaining states of the old one are dropped.
+
+    Args:
+        limit: Number of states to hold.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._held: collections.deque[int] = collections.deque(maxlen=HELD)
         self.clear()
 
@@ -28,7 +38,7 @@ class Cache:
         self._old: dict[str, bytes] = {}
 
     def fetch(self, names: Sequence[str], load: Callable[[list[str]], list[bytes | None]]) -> list[bytes | None]:
-        """The blob under each key, loading in one go those not held; None or empty where there is none."""
+        """Return the blob under each key, loading all that are not held at once; None or empty where there is none."""
         blobs = list(map(self._young.get, names))
         for i, blob in enumerate(blobs):
             if blob is None:
@@ -38,40 +48,85 @@ class Cache:
                 blobs[i] = blob
         return blobs
 
-    def put(self, fresh: Mapping[str, bytes]) -> None:
-        """Hold the states of one more batch, and those of the batches just before it."""
-        self._held.append(len(fresh))
-        self._young.update(fresh)
-        if len(self._young) > max(self._most // 2, sum(self._held)):
+    def put(self, *new: Mapping[str, bytes]) -> None:
+        """Pin the states of one more batch, together with those of the batches just before it."""
+        self._held.append(sum(map(len, new)))
+        for states in new:
+            self._young.update(states)
+        if len(self._young) > max(self._limit // 2, sum(self._held)):
             self._old, self._young = self._young, {}
 
 
 class Partition:
-    """What the worker knows of a partition while it owns it."""
+    """A partition that the worker owns."""
 
     def __init__(self, number: int, claim: Claim) -> None:
         self.number = number
         self.epoch = claim.epoch
         self.meta = claim.meta
-        """Watermarks as they will be once everything handed to the finisher is written."""
+        """Watermarks after all batches in flight are committed."""
         self.written = dict(claim.meta)
-        """Watermarks as they stand in the store."""
+        """Watermarks in the store."""
         self.lost_since: float | None = None
-        """Since when another worker has it, by the monotonic clock."""
+        """Monotonic time at which another worker was found to own it."""
+        self.decided = DecidedOffsets(claim.meta.get(keys.position(Name.DECISIONS), 0))
+        """Which offsets of its decisions are known."""
+        self.tail: DecisionTail | None = None
+        """Decisions that were there when the partition was acquired, some of them on payments beyond the watermark."""
+        self.foreign: dict[Payment, StandingDecision] = {}
+        """Decisions that another worker has published since, and so before any of this worker on the same payment."""
+        self._since_found = 0
+
+    @property
+    def decided_from(self) -> int:
+        """The offset from which a successor has to read: decisions on payments that come next may lie there."""
+        start = self.tail.start if self.tail else None
+        return self.decided.known if start is None else min(start, self.decided.known)
+
+    def taken_over(self, payments: Sequence[Payment], standing: Collection[int]) -> None:
+        """Let go of the tail once payments no longer are in it.
+
+        Args:
+            payments: The payments of a batch.
+            standing: Rows of those whose decision was found.
+        """
+        if self.tail is None or not payments:
+            return
+        self.tail.forget(payments[row] for row in standing)
+        self._since_found = 0 if standing else self._since_found + len(payments)
+        if self._since_found > _PATIENCE and not self.tail.unread:
+            self.tail = None
 
     def position(self, topic: str) -> int | None:
-        """The next offset of a topic to take in; None if nothing of it ever was or is being read."""
+        """Return the next offset of a topic to apply; None if the topic has not been read."""
         return self.meta.get(keys.position(topic))
 
     def begin(self, topic: str, offset: int) -> None:
-        """Note from which offset on a topic is read: past the watermark, if messages behind it are gone."""
+        """Record the offset at which reading a topic begins: after the watermark, if messages there were deleted."""
         self.meta[keys.position(topic)] = offset
 
     def written_position(self, topic: str) -> int | None:
-        """Likewise, counting only what is in the store."""
+        """Return the next offset of a topic to apply according to the store."""
         return self.written.get(keys.position(topic))
 
 
-def claim(store: StateStore, number: int) -> Partition:
-    """Take over a partition; whoever had it before can no longer write."""
-    return Partition(number, store.claim(number))
+def acquire_partition(
+    store: StateStore, number: int, decisions: DecisionReader, identity: int = OPEN.fingerprint
+) -> Partition:
+    """Acquire a partition: its previous owner can no longer write, and what it has decided is taken over.
+
+    See StateStore.claim for the identity.
+
+    Raises:
+        UnavailableError: Redis or the broker does not answer.
+    """
+    partition = Partition(number, store.claim(number, identity))
+    field, end = keys.position(Name.DECISIONS), decisions.end(number)
+    if field in partition.meta:
+        tail = range(min(partition.meta[field], end), end)
+        partition.tail = DecisionTail(decisions, number, tail) if tail else None
+    else:  # there is no state yet, or it is of an earlier release: what is decided from here on can be taken over
+        store.commit_all([CommitStep(number, partition.epoch, {}, {field: end})])
+        partition.meta[field] = partition.written[field] = end
+    partition.decided = DecidedOffsets(end)
+    return partition

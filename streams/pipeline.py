@@ -1,122 +1,220 @@
-"""The worker's work, one batch at a time, knowing nothing of Faust.
+"""The stages of a batch in the worker, independent of Faust.
 
-A batch holds messages of one topic, of one or more of its partitions. It passes three steps: `compute` reads, takes
-the events into state, scores, and sends off the decisions; `publish` sends the rest and waits until the broker has all
-of it; `commit` writes state and watermark of each partition in one atomic step. Batches are computed one after the
-other, in order of arrival, and finished in that order, several at once if they are waiting. A crash anywhere is
-repaired by starting again from the watermark: the same decisions are published again, and no event counts twice.
+A batch holds messages of one topic, of one or more of its partitions. `compute` decodes them, applies the events to the
+states in memory, scores them and sends the decisions; `settle` waits until the broker has these and finds out which
+stand; `send` sends the rest; `confirm` waits until the broker has everything; `commit` writes state and watermark of
+each partition in one atomic step. Batches are computed one after the other in order of arrival, and committed in that
+order; waiting batches are committed together. After a crash at any point the worker restarts from the watermark:
+decisions that are already there are taken over, and no event counts twice.
 """
 
 from collections.abc import Mapping, Sequence
-from time import perf_counter
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features import NAMES, StateStore, from_batch
-from features.activity import Records, of_labels, of_payments, unusualness
-from features.backfill import label_columns
-from features.catalogue import ENTITIES
-from features.columns import Columns, entity_hash
-from features.engine import advance_accounts, advance_entities, query_entities, slots, stateless_features
-from features.hashing import hash_strings
-from features.kernel_account import DUPLICATE, LATE
-from features.limits import fill_limits
-from streams.arrow import activity_by_partition, activity_in, feature_batch, read_activity, write
-from streams.decode import Record, Reject, decode_labels, decode_transactions
-from streams.panel import Judges
-from streams.partition import Cache, Partition, claim
-from streams.publish import Outbox, Publisher, Receipt
-from streams.work import Keys, Part, Work, keys_of, rows_of
+from decisions.encoding import utf8_texts
+from decisions.policy_form import ACTIONS
+from decisions.rollout import StrategyProvider
+from features.activity import Records, of_labels, of_payments, payment_flags, unusualness
+from features.catalogue import LABEL_DELAY
+from features.columns import from_batch
+from features.engine import advance_accounts, advance_entities, stateless_features
+from features.identity import OPEN, Identity
+from features.kernel_account import LATE, UNMATCHED
+from features.store import StateStore
+from streams.activity import columns_of_labels, read_activity_records
+from streams.arrow import activity_by_partition, write_within
+from streams.batch import (
+    BatchCounts,
+    Computed,
+    DecidedBatch,
+    Received,
+    SentBatch,
+    StageClock,
+    commit_step,
+    updates_of,
+)
+from streams.decide import StatesRead, decide_payments, outgoing_decisions
+from streams.decode import Record, decode_labels, decode_transactions
+from streams.own_decisions import DecisionReader
+from streams.partition import Cache, Partition, acquire_partition
+from streams.payments import feature_log
+from streams.placement import PlacementCheck
+from streams.publish import Delivery, OutgoingDecision, OutgoingMessages, ResultPublisher
+from streams.state_keys import KeySpace, rows_of
+from streams.takeover import find_standing, payments_in, with_standing
 from vedette import keys
-from vedette.errors import UnavailableError
-from vedette.events import EXTRA
+from vedette.errors import FencedError, UnavailableError
+from vedette.events import Label
 from vedette.topics import Name
-
-_CARRIED = ("transaction_id", "account_id", "event_time", "amount")
 
 
 class Pipeline:
-    """The steps, and the partitions this worker owns.
+    """The stages of a batch, and the partitions that this worker owns.
 
     Args:
-        store: Where state lives.
-        publisher: Where results go.
-        judges: The models and the policy in force.
-        partitions: Of the activity topic; decides who owns a merchant, device or address.
-        prefix: Of the store's keys.
-        cache_accounts: States of accounts, merchants, devices and addresses held in memory.
+        store: Store of the states.
+        decisions: Reads the decisions that are already there.
+        publisher: Publisher of the results.
+        strategies: The models and the policy in force.
+        partitions: Number of partitions of the topics; determines the owner of an account, merchant, device or address.
+        prefix: Prefix of the store's keys.
+        cache_accounts: Number of states of accounts, merchants, devices and addresses held in memory.
         max_future_ms: See decode_transactions.
+        label_delay: Time from a payment until its label takes effect, milliseconds.
+        identity: The key of the hashes of identifiers.
     """
 
     def __init__(
-        self, *, store: StateStore, publisher: Publisher, judges: Judges, partitions: int, prefix: str,
-        cache_accounts: int, max_future_ms: float,
+        self, *, store: StateStore, decisions: DecisionReader, publisher: ResultPublisher,
+        strategies: StrategyProvider, partitions: int, prefix: str, cache_accounts: int, max_future_ms: float,
+        label_delay: int = LABEL_DELAY, identity: Identity = OPEN,
     ) -> None:  # fmt: skip
         self._store = store
+        self._decisions = decisions
         self._publisher = publisher
-        self._judges = judges
+        self._strategies = strategies
         self._partitions = partitions
-        self._prefix = prefix
+        self._placement = PlacementCheck(partitions)
+        self._keys = KeySpace(prefix, partitions, identity)
+        self._identity = identity
         self._cache = Cache(cache_accounts)
         self._max_future_ms = max_future_ms
+        self._label_delay = label_delay
         self.owned: dict[int, Partition] = {}
 
     def assign(self, numbers: set[int]) -> dict[int, Partition]:
-        """Own exactly these partitions, claiming each anew: where to start reading is in their watermarks."""
+        """Own exactly these partitions, each with a new epoch; reading starts from their watermarks."""
         self._cache.clear()
-        self.owned = {number: claim(self._store, number) for number in sorted(numbers)}
+        fingerprint = self._identity.fingerprint
+        self.owned = {
+            number: acquire_partition(self._store, number, self._decisions, fingerprint) for number in sorted(numbers)
+        }
         return self.owned
 
-    def compute(self, topic: str, messages: Mapping[int, Sequence[Record]]) -> Work | None:
-        """Read, take into state and score a batch, and send off the decisions.
+    def compute(self, topic: str, messages: Mapping[int, Sequence[Record]]) -> Computed | None:
+        """Decode a batch, apply it to state, score it, and send the decisions.
 
         Args:
-            topic: Of the messages, without prefix.
-            messages: By partition, in order of their offsets.
+            topic: Topic of the messages, without prefix.
+            messages: Messages by partition, in order of their offsets.
 
         Returns:
-            What remains to be done, or None if all of it was already taken in.
+            The computed batch, or None if everything had already been applied.
         """
-        parts: list[Part] = []
-        fresh: list[Record] = []
-        for number, records in sorted(messages.items()):
-            partition = self.owned[number]
-            start = partition.position(topic) or 0
-            new = [record for record in records if record.offset >= start] if records[0].offset < start else records
-            if new:
-                fresh += new
-                parts.append(Part(partition, {keys.position(topic): new[-1].offset + 1}))
-        if not parts:
+        received = self._received(Name(topic), messages)
+        if not received.records:
             return None
-        work = Work(topic, parts, len(fresh), Outbox(topic))
-        step = {Name.TRANSACTIONS: self._transactions, Name.LABELS: self._labels, Name.ACTIVITY: self._activity}
-        step[Name(topic)](work, fresh)
-        for part in parts:
-            part.partition.meta |= part.meta
-        return work
+        if received.topic == Name.TRANSACTIONS:
+            computed = self._transactions(received)
+        elif received.topic == Name.LABELS:
+            computed = self._labels(received)
+        else:
+            computed = self._activity(received)
+        for update in computed.updates:
+            update.partition.meta |= update.watermarks
+        return computed
+
+    def settle(self, batches: Sequence[Computed]) -> None:
+        """Wait until the broker has the decisions of batches, and find out which of them stand.
+
+        Only then do alerts, feature log and activity leave, so whoever reads these finds the decision that they belong
+        to. A decision of another worker that came first is found by the gap that it leaves between this worker's own.
+
+        Raises:
+            DeliveryError: The broker does not have everything; the call can be repeated.
+            RefusedError: The broker permanently refuses a message.
+            UnavailableError: The broker does not say what is in a gap; the call can be repeated.
+        """
+        clock = StageClock(batches[0].stages)
+        self._publisher.wait(*(batch.delivery for batch in batches))
+        for batch in batches:
+            if batch.decided is not None:
+                find_standing(batch.decided, batch.delivery.decided, self._decisions)
+        clock.lap("publish")
+
+    def send(self, batches: Sequence[Computed]) -> list[SentBatch]:
+        """Hand alerts, feature log and activity of batches to the producer, without waiting for the broker."""
+        clock = StageClock(batches[0].stages)
+        sent = []
+        for batch in batches:
+            logged = [self._publisher.send(self._log(batch.decided))] if batch.decided else []
+            sent.append(SentBatch(batch, (batch.delivery, *logged)))
+        clock.lap("encode")
+        return sent
+
+    def confirm(self, batches: Sequence[SentBatch]) -> None:
+        """Wait until the broker has everything of these batches; called again, it sends only what is missing.
+
+        Raises:
+            DeliveryError: The broker does not have everything.
+            RefusedError: The broker permanently refuses a message.
+        """
+        clock = StageClock(batches[0].computed.stages)
+        self._publisher.wait(*(delivery for batch in batches for delivery in batch.deliveries))
+        clock.lap("publish")
+
+    def commit(self, batches: Sequence[SentBatch], partition: Partition) -> None:
+        """Write state and watermarks of one of the batches' partitions in one atomic step.
+
+        Raises:
+            FencedError: Another worker owns it now.
+        """
+        if refusal := self.commit_all(batches, [partition]).get(partition.number):
+            raise refusal
+
+    def commit_all(self, batches: Sequence[SentBatch], partitions: Sequence[Partition]) -> dict[int, FencedError]:
+        """Write state and watermarks of some of the batches' partitions, in one atomic step for each partition.
+
+        Returns:
+            By number, why a partition was not written: another worker owns it now.
+        """
+        clock = StageClock(batches[0].computed.stages)
+        steps = [commit_step(batches, partition) for partition in partitions]
+        refusals = self._store.commit_all(steps)
+        lost = {}
+        for partition, step, refusal in zip(partitions, steps, refusals, strict=True):
+            if refusal:
+                lost[partition.number] = refusal
+            else:
+                partition.written |= step.meta
+        clock.lap("commit")
+        return lost
 
     @property
     def patience_s(self) -> float:
-        """How long the policy in force lets payments wait for the store."""
-        return self._judges.panel.champion.policy.patience_s
+        """Seconds that payments wait for the store under the policy in force."""
+        return self._strategies.rollout.champion.policy.patience_s
 
-    def decide_without_history(self, records: Sequence[Record]) -> int:
-        """Decide on payments by what they say themselves, and publish that, marked as degraded; how many there are.
+    def decide_without_history(self, records: Sequence[Record]) -> tuple[int, Delivery]:
+        """Decide payments without their history, and send the decisions, marked as degraded.
 
-        Nothing is taken in: once the store is back the same payments are computed, and decided, as if they came for
-        the first time.
+        Nothing is applied: once the store is back, the same payments are computed and decided as if they were new.
+
+        Returns:
+            The number of decisions, and their delivery, to be waited for.
         """
         decoded, _ = decode_transactions(records, self._max_future_ms)
         features = stateless_features(from_batch(decoded.batch))
-        scored = self._judges.panel.judge(decoded.batch, features, decoded.extra, degraded=True)
-        outbox = Outbox(Name.TRANSACTIONS, decisions=scored.decisions, alerts=scored.alerts)
-        self._publisher.wait(self._publisher.send(outbox))
-        return len(scored.decisions)
+        rollout, batch, extra = self._strategies.rollout, decoded.batch, decoded.extra
+        scored, unscored = rollout.split(batch, None)
+        if len(unscored):
+            batch, features, extra = batch.take(pa.array(scored)), features[scored], [extra[row] for row in scored]
+        decided = rollout.decide(batch, features, extra, degraded=True)
+        messages = rollout.with_unscored(decided.messages, decoded.batch, unscored, degraded=True)
+        accounts, partition = utf8_texts(decoded.batch.column("account_id")), _partitions(decoded.records).tolist()
+        made = list(map(OutgoingDecision, accounts, messages, partition))
+        outgoing = OutgoingMessages(Name.TRANSACTIONS, decisions=made, alerts=decided.alerts)
+        return len(made), self._publisher.send(outgoing)
+
+    def wait(self, delivery: Delivery) -> None:
+        """Wait for degraded decisions; see ResultPublisher.wait."""
+        self._publisher.wait(delivery)
 
     def can_write(self) -> bool:
-        """Whether the store takes state of every partition that is owned."""
+        """Return whether the store takes state of every partition that is owned."""
         try:
             for number in self.owned:
                 self._store.probe(number)
@@ -124,185 +222,170 @@ class Pipeline:
             return False
         return True
 
-    def publish(self, works: Sequence[Work]) -> None:
-        """First half of finishing batches: hand everything to the broker and wait until it has it."""
-        clock = _Stages(works[0])
-        for work in works:
-            if work.log:
-                work.logged, work.log = work.log(), None
-        clock.lap("encode")
-        receipts: list[Receipt] = []
-        for work in works:
-            receipts.append(work.sent or self._publisher.send(work.outbox))
-            work.sent = None
-            if work.logged:
-                receipts.append(self._publisher.send(work.logged))
-        self._publisher.wait(*receipts)
-        clock.lap("publish")
+    def _received(self, topic: Name, messages: Mapping[int, Sequence[Record]]) -> Received:
+        """Return the messages that have not been applied yet."""
+        received = Received(topic, [], [], [])
+        for number, records in sorted(messages.items()):
+            partition = self.owned[number]
+            start = partition.position(topic) or 0
+            repeated = records and records[0].offset < start
+            new = [record for record in records if record.offset >= start] if repeated else records
+            if new:
+                received.partitions.append(partition)
+                received.positions.append(new[-1].offset + 1)
+                received.records.extend(new)
+        return received
 
-    def commit(self, works: Sequence[Work], partition: Partition) -> None:
-        """Second half, for each of their partitions: state and watermarks in one atomic step."""
-        clock = _Stages(works[0])
-        mine = [(work.topic, part) for work in works for part in work.parts if part.partition is partition]
-        blobs: dict[str, bytes] = {}
-        meta: dict[str, int] = {}
-        for _, part in mine:
-            blobs |= part.blobs
-            meta |= part.meta
-        after = (keys.position(mine[0][0]), partition.written_position(mine[0][0]))
-        self._store.commit(partition.number, partition.epoch, blobs, meta, after)
-        partition.written |= meta
-        clock.lap("commit")
-
-    def _transactions(self, work: Work, records: Sequence[Record]) -> None:
-        clock = _Stages(work)
-        decoded, work.outbox.rejects = decode_transactions(records, self._max_future_ms)
+    def _transactions(self, received: Received) -> Computed:
+        stages: dict[str, float] = {}
+        clock = StageClock(stages)
+        decoded, rejects = decode_transactions(received.records, self._max_future_ms)
         clock.lap("decode")
-        batch, kept = decoded.batch, decoded.records
-        columns = from_batch(batch)
-        partition = np.array([record.partition for record in kept], np.int32)
-        accounts = self._accounts(work, partition, batch.column("account_id"))
-        entity_slot, entities = self._entities(columns)
+        columns = from_batch(decoded.batch, self._identity)
+        accounts = decoded.batch.column("account_id")
+        partition = _partitions(decoded.records)
+        misplaced = self._placement.count(received.topic, decoded.records, accounts, partition)
+        account_keys = self._keys.accounts(received.partitions, partition, accounts)
+        entity_slot, entity_owned = self._keys.touched(columns, self.owned)
         clock.lap("columns")
-        blobs = self._cache.fetch([*accounts.names, *entities], self._store.load)
+        blobs = self._cache.fetch([*account_keys.names, *entity_owned], self._store.load)
         clock.lap("load")
-        mine = len(accounts.names)
-        advanced = advance_accounts(blobs[:mine], accounts.slot, columns)
-        query_entities(blobs[mine:], entity_slot, columns, advanced.features)
-        panel = self._judges.panel  # asked once: what changes meanwhile is for the next batch
-        fill_limits(advanced.features, batch, panel.champion.policy.limits)
-        owned = {name: blob or b"" for name, blob in zip(entities, blobs[mine:], strict=True) if entities[name]}
-        self._cache.put(owned | accounts.share(work.parts, advanced.blobs))
-        for part, rows in zip(work.parts, rows_of(work.parts, partition), strict=True):
-            newest = int(columns.time[rows].max(initial=0))
-            part.meta[keys.TIME] = max(part.partition.meta.get(keys.TIME, 0), newest)
-        clock.lap("features")
-
-        offset = np.array([record.offset for record in kept], np.int64)
-        work.produced_at = np.array([record.timestamp for record in kept], np.int64)
-        features, extra = advanced.features, decoded.extra
-        work.late = int(np.count_nonzero(advanced.status == LATE))
-        if duplicates := int(np.count_nonzero(advanced.status == DUPLICATE)):
-            # Its decision is out already: state is only written once everything of the batch is published.
-            work.duplicates = duplicates
-            new = np.flatnonzero(advanced.status != DUPLICATE)
-            batch, columns, features = batch.take(pa.array(new)), columns.rows(new), features[new]
-            extra, partition, offset = [extra[i] for i in new.tolist()], partition[new], offset[new]
-            work.produced_at = work.produced_at[new]
-        scored = panel.judge(batch, features, extra, degraded=False)
-        self._judges.seen(scored)
-        work.shadow = scored.rules
-        work.outbox.decisions, work.outbox.alerts = scored.decisions, scored.alerts
-        clock.lap("score")
-        work.sent = self._publisher.send(work.outbox)
+        account_blobs, entity_blobs = blobs[: len(account_keys.names)], blobs[len(account_keys.names) :]
+        rollout = self._strategies.rollout  # read once: a change meanwhile applies to the next batch
+        states_read = StatesRead(account_blobs, account_keys.slot, entity_blobs, entity_slot)
+        tails = {part.number: part.tail for part in received.partitions if part.tail}
+        made = decide_payments(decoded, columns, partition, states_read, rollout, clock, self._label_delay, tails)
+        advanced, payments, decided = made.advanced, made.payments, made.decided
+        self._strategies.observe(decided)
+        outgoing = OutgoingMessages(received.topic, decisions=outgoing_decisions(made), rejects=rejects)
+        decided_to = [{keys.position(Name.DECISIONS): part.decided_from} for part in received.partitions]
+        delivery = self._publisher.send(outgoing)
         clock.lap("send")
+        for part in received.partitions:
+            part.taken_over(payments_in(payments.batch) if part.tail else (), made.standing)
 
-        def log() -> Outbox:
-            decided = scored.log()
-            carried = pa.RecordBatch.from_arrays(
-                [*batch.select(list(_CARRIED)).columns, *decided.values()], names=[*_CARRIED, *decided]
+        states = account_keys.by_partition(advanced.blobs)
+        read = zip(entity_owned.items(), entity_blobs, strict=True)
+        self._cache.put({name: blob or b"" for (name, is_owned), blob in read if is_owned}, *states)
+        newest = [int(columns.time[rows].max(initial=0)) for rows in rows_of(received.partitions, partition)]
+        times = [
+            {keys.TIME: max(part.meta.get(keys.TIME, 0), time)} | to
+            for part, time, to in zip(received.partitions, newest, decided_to, strict=True)
+        ]
+        owned = {part.number: part for part in received.partitions}
+        return Computed(
+            topic=received.topic,
+            received=len(received.records),
+            updates=updates_of(received, states, times),
+            delivery=delivery,
+            decided=DecidedBatch(
+                rollout, decided, payments, made.scored, made.scored_rows, owned, frozenset(made.standing)
             )
-            names = (*NAMES, *(EXTRA + name for name in panel.extra))
-            message = write(feature_batch(carried, names, panel.matrix(features, extra), scored.score, scored.about))
-            seen = of_payments(columns, unusualness(features))
-            activity = self._messages(seen, partition, offset, work.topic)
-            return Outbox(work.topic, features=(work.parts[0].partition.number, message), activity=activity)
+            if len(payments.batch)
+            else None,
+            counts=BatchCounts(
+                actions=np.bincount(decided.action, minlength=len(ACTIONS)),
+                unscored=made.unscored,
+                unmatched=int(np.count_nonzero(advanced.status == UNMATCHED)),
+                alerts=len(decided.alerts),
+                rejects=len(rejects),
+                duplicates=made.duplicates,
+                late=int(np.count_nonzero(advanced.status == LATE)),
+                misplaced=misplaced,
+                shadow_rules=decided.shadow_rules,
+                produced_at=payments.produced_at,
+            ),
+            stages=stages,
+        )
 
-        if len(batch):
-            work.log = log
+    def _log(self, batch: DecidedBatch) -> OutgoingMessages:
+        """Return alerts and feature log of the scored transactions, and the activity in the payments."""
+        batch = batch if not batch.standing else with_standing(batch)
+        payments, scored, limit = batch.payments, batch.scored, self._publisher.limit(Name.FEATURES)
+        flagged = np.zeros(len(payments.batch), np.bool_)
+        flagged[batch.scored_rows] = batch.decided.action > 0
+        flags = payment_flags(payments.features, payments.new, flagged)
+        activity = of_payments(payments.columns, unusualness(payments.features), flags, payments.pays)
+        logged = feature_log(batch.rollout, batch.decided, scored) if len(scored.batch) else None
+        return OutgoingMessages(
+            Name.TRANSACTIONS,
+            alerts=batch.decided.alerts,
+            features=write_within(logged, limit) if logged is not None else [],
+            features_partition=min(batch.partitions),
+            activity=self._messages(activity, payments.partition, payments.offset, Name.TRANSACTIONS),
+        )
 
-    def _accounts(self, work: Work, partition: NDArray[np.int32], accounts: pa.Array) -> Keys:
-        def names(number: int, rows: slice) -> tuple[list[str], NDArray[np.int64]]:
-            name = keys.account(self._prefix, number)
-            mine, slot = slots(accounts[rows])
-            return [name + account for account in mine], slot
+    def _labels(self, received: Received) -> Computed:
+        labels, records, rejects = decode_labels(received.records)
+        partition = _partitions(records)
+        accounts = _texts(labels, "account_id")
+        misplaced = self._placement.count(received.topic, records, accounts, partition)
+        account_keys = self._keys.accounts(received.partitions, partition, accounts)
+        columns, fraud = columns_of_labels(labels, self._identity)
+        blobs = self._cache.fetch(account_keys.names, self._store.load)
+        advanced = advance_accounts(blobs, account_keys.slot, columns, fraud, delay=self._label_delay)
+        states = account_keys.by_partition(advanced.blobs)
+        self._cache.put(*states)
+        offset = _offsets(records)
+        activity = self._messages(of_labels(columns, fraud), partition, offset, received.topic)
+        outgoing = OutgoingMessages(received.topic, rejects=rejects, activity=activity)
+        return Computed(
+            topic=received.topic,
+            received=len(received.records),
+            updates=updates_of(received, states),
+            delivery=self._publisher.send(outgoing),
+            decided=None,
+            counts=BatchCounts(rejects=len(rejects), misplaced=misplaced),
+            stages={},
+        )
 
-        return keys_of(work.parts, partition, names)
-
-    def _entities(self, columns: Columns) -> tuple[NDArray[np.int64], dict[str, bool]]:
-        """Merchant, device and address of each row (-1 for none), and the key of each with whether it is owned here."""
-        hashes = columns.entities.ravel()
-        encoded = pa.array(hashes, mask=hashes == 0).dictionary_encode()
-        slot = np.asarray(encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False), np.int64)
-        entities: list[int] = encoded.dictionary.to_pylist()
-        owned = [entity % self._partitions in self.owned for entity in entities]
-        names = self._entity_keys(entities)
-        return slot.reshape(columns.entities.shape), dict(zip(names, owned, strict=True))
-
-    def _entity_keys(self, entities: Sequence[int]) -> list[str]:
-        name = [keys.entity(self._prefix, number) for number in range(self._partitions)]
-        return [f"{name[entity % self._partitions]}{entity:x}" for entity in entities]
+    def _activity(self, received: Received) -> Computed:
+        """Apply activity to the entities of each partition, each source message once."""
+        read = read_activity_records(received, self._partitions, self._identity.fingerprint)
+        states: list[dict[str, bytes]] = [{} for _ in received.partitions]
+        if read.activity is not None:
+            entity_keys = self._keys.entities(received.partitions, read.partition, read.activity.entity)
+            blobs = self._cache.fetch(entity_keys.names, self._store.load)
+            states = entity_keys.by_partition(
+                advance_entities(blobs, entity_keys.slot, read.activity, delay=self._label_delay)
+            )
+            self._cache.put(*states)
+        return Computed(
+            topic=received.topic,
+            received=len(received.records),
+            updates=updates_of(received, states, read.watermarks),
+            delivery=self._publisher.send(OutgoingMessages(received.topic, rejects=read.rejects)),
+            decided=None,
+            counts=BatchCounts(
+                rejects=len(read.rejects),
+                activity_at=np.array([record.timestamp for record in received.records], np.int64),
+            ),
+            stages={},
+        )
 
     def _messages(
-        self, seen: Records, partition: NDArray[np.int32], offset: NDArray[np.int64], topic: str
-    ) -> dict[int, bytes]:
-        return activity_by_partition(seen.activity, partition[seen.row], offset[seen.row], self._partitions, topic)
-
-    def _labels(self, work: Work, records: Sequence[Record]) -> None:
-        labels, kept, work.outbox.rejects = decode_labels(records)
-        partition = np.array([record.partition for record in kept], np.int32)
-        accounts = self._accounts(work, partition, pa.array([label.account_id for label in labels], pa.string()))
-        time = np.array([label.event_time for label in labels], np.int64)
-        tx = hash_strings(pa.array([label.transaction_id for label in labels], pa.string())).view(np.int64)
-        fraud = np.array([label.fraud for label in labels], np.int8)
-        entities = [
-            entity_hash(name, hash_strings(pa.array([getattr(label, name) for label in labels], pa.string())))
-            for name in ENTITIES.values()
-        ]
-        columns = label_columns(time, tx, np.column_stack(entities))
-        offset = np.array([record.offset for record in kept], np.int64)
-        blobs = self._cache.fetch(accounts.names, self._store.load)
-        advanced = advance_accounts(blobs, accounts.slot, columns, fraud)
-        self._cache.put(accounts.share(work.parts, advanced.blobs))
-        work.outbox.activity = self._messages(of_labels(columns, fraud), partition, offset, work.topic)
-
-    def _activity(self, work: Work, records: Sequence[Record]) -> None:
-        """Take activity into the entities of each partition, each source position once."""
-        by_number = {part.partition.number: part for part in work.parts}
-        applied: dict[tuple[int, str], NDArray[np.int64]] = {}
-        batches: list[pa.RecordBatch] = []
-        owner: list[NDArray[np.int32]] = []
-        for record in records:
-            try:
-                batch = read_activity(record.value or b"", self._partitions)
-                source = batch.schema.metadata[b"source"].decode()
-            except (pa.ArrowException, KeyError, TypeError, ValueError, OSError) as error:
-                work.outbox.rejects.append(Reject(record, type(error).__name__, f"no activity record: {error}"))
-                continue
-            place = record.partition, source
-            if place not in applied:
-                meta = by_number[record.partition].partition.meta
-                starts = [meta.get(keys.source(source, number), 0) for number in range(self._partitions)]
-                applied[place] = np.array(starts, np.int64)
-            partition, offset = (batch.column(name).to_numpy() for name in ("partition", "offset"))
-            new = offset >= applied[place][partition]
-            np.maximum.at(applied[place], partition, offset + 1)
-            batches.append(batch.filter(pa.array(new)).replace_schema_metadata(None))
-            owner.append(np.full(len(batches[-1]), record.partition, np.int32))
-        for (number, source), ends in applied.items():
-            part = by_number[number]
-            part.meta |= {keys.source(source, i): end for i, end in enumerate(ends.tolist()) if end}
-        if batches:
-            activity = activity_in(pa.Table.from_batches(batches).combine_chunks())
-
-            def names(_: int, rows: slice) -> tuple[list[str], NDArray[np.int64]]:
-                mine, slot = slots(activity.entity[rows])
-                return self._entity_keys(mine), slot
-
-            entities = keys_of(work.parts, np.concatenate(owner), names)
-            blobs = self._cache.fetch(entities.names, self._store.load)
-            fresh = advance_entities(blobs, entities.slot, activity)
-            self._cache.put(entities.share(work.parts, fresh))
+        self, records: Records, partition: NDArray[np.int32], offset: NDArray[np.int64], topic: Name
+    ) -> dict[int, list[bytes]]:
+        """Return activity as messages for the partitions that own its entities."""
+        limit = self._publisher.limit(Name.ACTIVITY)
+        return activity_by_partition(
+            records.activity,
+            partition[records.row],
+            offset[records.row],
+            self._partitions,
+            topic,
+            limit,
+            self._identity.fingerprint,
+        )
 
 
-class _Stages:
-    """Adds up the seconds since the last lap, by stage."""
+def _texts(labels: Sequence[Label], name: str) -> pa.Array:
+    return pa.array([getattr(label, name) for label in labels], pa.string())
 
-    def __init__(self, work: Work) -> None:
-        self._stages = work.stages
-        self._last = perf_counter()
 
-    def lap(self, stage: str) -> None:
-        now = perf_counter()
-        self._stages[stage] = self._stages.get(stage, 0.0) + now - self._last
-        self._last = now
+def _partitions(records: Sequence[Record]) -> NDArray[np.int32]:
+    return np.array([record.partition for record in records], np.int32)
+
+
+def _offsets(records: Sequence[Record]) -> NDArray[np.int64]:
+    return np.array([record.offset for record in records], np.int64)

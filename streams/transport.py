@@ -1,44 +1,69 @@
-"""Faust's Kafka transport, handing the agent a whole batch of messages as one event.
+"""Faust's Kafka transport, modified to hand a whole batch of messages to the agent as one event.
 
-Faust spends some 80 microseconds on every event; on an event that is a batch, that is nothing. The hooks used here are
+Faust spends some 80 microseconds on every event, which is negligible for a batch. The hooks used here are
 internals of the pinned faust-streaming release, so tests/streams/test_faust_contract.py makes sure they still exist.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
+import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from adapters.kafka_consumer import TopicFollower
+from streams.decode import RawMessage
+from streams.group_member import without_fetches
 from streams.runner import Batch, Runner
-from vedette.errors import VedetteError
-from vedette.topics import TAKEN_IN
+from vedette.errors import SettingsError, VedetteError
+from vedette.topics import WORKER_INPUTS
 
-_FETCH_S = 0.004
-"""As long as a fetch takes when there is something to fetch."""
+_WAIT_S = 0.2
+"""Limit in seconds to wait for a message; an assignment waits as long."""
+_TUNING = {
+    # A partition's first message waits until the fetch under way, in which it has no part, has been answered.
+    "fetch.wait.max.ms": 50,
+}
+_log = structlog.get_logger("vedette.worker")
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread in which aiokafka runs."""
+    """The thread in which aiokafka runs, as a member of the group that reads no messages."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._contexts = contextlib.ExitStack()
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
-        # By range, the same partition number of every topic goes to the same worker; round robin would part them.
+        # By range, the same partition number of every topic goes to the same worker; round robin would separate them.
         consumer._partition_assignment_strategy = (RangePartitionAssignor,)  # noqa: SLF001 — no public way
+        client = consumer._client  # noqa: SLF001 — no public way
+        client.send = without_fetches(client.send)
+        # Otherwise the member would seem stuck, since nothing is fetched through it.
+        self._contexts.enter_context(consumer._subscription.fetch_context())  # noqa: SLF001 — no public way
         return consumer
 
 
 class Consumer(driver.Consumer):
-    """Hands over batches, starts where the store says, and commits what the store holds."""
+    """Delivers batches, starts from the watermarks of the store, and commits them.
+
+    The messages are fetched by librdkafka, in its own threads and without the GIL: they are at hand when a batch has
+    been computed. aiokafka, whose every fetch takes a millisecond of Python, only keeps the place in the group.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._next: dict[TP, int] = {}  # where what was handed over ends
+        self._next: dict[TP, int] = {}  # end of the delivered messages
+        self._ends: dict[TP, int] = {}  # end of each partition, as far as known
         self._seeking = asyncio.Lock()
+        self._fetch_thread = ThreadPoolExecutor(1, "fetch")
+        self._follower: TopicFollower | None = None
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -52,45 +77,79 @@ class Consumer(driver.Consumer):
         self,
         timeout: float,  # noqa: ASYNC109 — the signature of Faust's hook
     ) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """Fetch messages, in one or two polls of half of batch_max each, and yield them by topic."""
-        await self._runner.ready()
+        """Wait until the runner is ready, and yield what has arrived by then, by topic."""
         if self._runner.may_resume and self.flow_active:
             self.log.warning("Redis is back; what was decided without history is read again")
-            with contextlib.suppress(IllegalStateError):  # partitions are being assigned anew: perform_seek follows
-                await self.perform_seek()
+            await self.perform_seek()
+        await self._runner.ready()
         generation = self._runner.generation
         records, active = await self._wait_next_records(timeout)
-        if records:
-            # That was fetched while the batch before it was computed, and stopped at what there was then.
-            newer, active = await self._wait_next_records(_FETCH_S)
-            for tp, messages in (newer or {}).items():
-                records[tp] = [*records.get(tp, ()), *messages]
-        if records is None or self.should_stop:
+        if not records or self.should_stop:
             return
-        for topic in TAKEN_IN:
-            mine = {tp: list(messages) for tp, messages in records.items() if self._name(tp.topic) == topic}
-            if not mine:
+        for topic in WORKER_INPUTS:
+            own = {tp: messages for tp, messages in records.items() if self._name(tp.topic) == topic}
+            if not own:
                 continue
-            paused = active is not None and not mine.keys() <= {*active, *self._buffered_partitions}
-            if paused or not self.flow_active or self._runner.generation != generation:
-                # A rebalance came between. What was fetched may be from before its seek, or from after it.
-                await self._rewind()
+            if not self._may_hand_over(own.keys(), generation, active):
+                # A rebalance occurred in between. The fetched messages may be from before its seek, or from after it.
+                await self._follow(self._next)
                 return
-            event = self._event(topic, mine, generation)
+            event = self._event(topic, own, generation)
             self._runner.coming(event.value)
             yield event.tp, event
 
-    async def _rewind(self) -> None:
-        """Fetch again whatever was fetched and not handed over."""
-        assigned = self.assignment()
-        with contextlib.suppress(IllegalStateError):  # no longer assigned: perform_seek follows
-            await self.seek_wait({tp: offset for tp, offset in self._next.items() if tp in assigned})
+    async def on_stop(self) -> None:
+        """Stop fetching, and leave the group."""
+        await self._follow({})
+        await super().on_stop()
 
-    def _event(self, topic: str, messages: dict[TP, list[Any]], generation: int) -> ConsumerMessage:
+    async def _getmany(
+        self,
+        active_partitions: set[TP] | None,
+        timeout: float,  # noqa: ASYNC109 — the signature of Faust's hook
+    ) -> Mapping[TP, Sequence[RawMessage]]:
+        del active_partitions, timeout
+        records: dict[TP, list[RawMessage]] = await self.loop.run_in_executor(self._fetch_thread, self._fetch)
+        return records
+
+    def _fetch(self) -> dict[TP, list[RawMessage]]:
+        if self._follower is None:
+            time.sleep(_WAIT_S)
+            return {}
+        records: dict[TP, list[RawMessage]] = {}
+        for message in self._follower.take(self.app.conf.broker_max_poll_records, _WAIT_S):
+            tp = TP(message.topic(), message.partition())
+            record = RawMessage(message.key(), message.value(), tp.partition, message.offset(), message.timestamp()[1])
+            records.setdefault(tp, []).append(record)
+        self._ends |= {tp: self._follower.end(*tp) for tp in records}
+        return records
+
+    async def _follow(self, start: Mapping[TP, int]) -> None:
+        """Fetch exactly these partitions from these offsets on; drop what was fetched before."""
+
+        def change() -> None:
+            if self._follower is not None:
+                self._follower.close()
+            self._follower = (
+                TopicFollower(
+                    self.app.vedette_kafka, {tuple(tp): offset for tp, offset in start.items()}, _log,
+                    tuning=_TUNING, throttled=True,
+                )
+                if start
+                else None
+            )  # fmt: skip
+
+        await self.loop.run_in_executor(self._fetch_thread, change)
+
+    def _may_hand_over(self, partitions: Collection[TP], generation: int, active: Collection[TP] | None) -> bool:
+        paused = active is not None and not set(partitions) <= {*active, *self._buffered_partitions}
+        return self.flow_active and not paused and self._runner.generation == generation
+
+    def _event(self, topic: str, messages: Mapping[TP, Sequence[RawMessage]], generation: int) -> ConsumerMessage:
         start: dict[int, int] = {}
         for tp, records in messages.items():
             start[tp.partition], self._next[tp] = self._next[tp], records[-1].offset + 1
-            self._runner.behind(topic, tp.partition, (self.highwater(tp) or 0) - self._next[tp])
+            self._runner.behind(topic, tp.partition, max(self._ends[tp] - self._next[tp], 0))
         tp, records = next(iter(messages.items()))
         last = records[-1]
         batch = Batch(topic, {tp.partition: records for tp, records in messages.items()}, start, generation)
@@ -99,7 +158,7 @@ class Consumer(driver.Consumer):
             partition=tp.partition,
             offset=last.offset,
             timestamp=last.timestamp / 1000,
-            timestamp_type=last.timestamp_type,
+            timestamp_type=0,
             headers=(),
             key=None,
             value=batch,
@@ -111,21 +170,30 @@ class Consumer(driver.Consumer):
         )
 
     async def perform_seek(self) -> None:
-        """Claim all assigned partitions and read on from their watermarks; the committed offset is only a hint."""
+        """Acquire all assigned partitions and read from their watermarks; the committed offset is only a hint."""
         async with self._seeking:  # Redis may be back in the middle of an assignment
             await self._claim_and_seek()
 
     async def _claim_and_seek(self) -> None:
         assigned = {TP(tp.topic, tp.partition) for tp in self.assignment()}
         numbers = {tp.partition for tp in assigned}
+        expected = self.app.conf.topic_partitions
+        if beyond := {number for number in numbers if number >= expected}:
+            raise SettingsError(
+                f"partition {min(beyond)} was assigned, but [topics] partitions is {expected}",
+                remedy="partitions were added to a topic: use a new [topics] prefix and replay",
+            )
         apart = [
-            tp for tp in numbers if len({other.topic for other in assigned if other.partition == tp}) != len(TAKEN_IN)
+            tp
+            for tp in numbers
+            if len({other.topic for other in assigned if other.partition == tp}) != len(WORKER_INPUTS)
         ]
         if apart:
             raise VedetteError(
                 f"partition {apart[0]} of transactions, labels and activity must go to one worker, but did not",
                 remedy="give the three topics the same number of partitions: `vedette topics diff`",
             )
+        await self._follow({})
         partitions = await self._runner.assign(numbers)
         earliest = await self.earliest_offsets(*assigned)
         start: dict[TP, int] = {}
@@ -138,7 +206,7 @@ class Consumer(driver.Consumer):
                 )
             partitions[tp.partition].begin(self._name(tp.topic), start[tp])
         self._next = start
-        await self.seek_wait(start)
+        await self._follow(start)
         self._read_offset.update({tp: offset or None for tp, offset in start.items()})
         self._committed_offset.update(dict.fromkeys(assigned))
 
@@ -146,7 +214,7 @@ class Consumer(driver.Consumer):
         return topic.removeprefix(self.app.vedette_topic_prefix)
 
     def ack(self, message: ConsumerMessage) -> bool:
-        """Forget a message; what may be committed is the runner's watermark alone."""
+        """Ignore the acknowledgement; only the runner's watermark is committed."""
         message.acked = True
         self._unacked_messages.discard(message)
         return True
@@ -158,8 +226,11 @@ class Consumer(driver.Consumer):
     def _new_offset(self, tp: TP) -> int | None:
         return self._runner.watermark(self._name(tp.topic), tp.partition)
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Do not look for fetches of aiokafka; the watchdog notices a worker that makes no progress."""
+
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Gaps need no book-keeping: the watermark is the pipeline's."""
+        """Ignore gaps: the watermark belongs to the pipeline."""
 
 
 class Transport(driver.Transport):

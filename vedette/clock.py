@@ -1,4 +1,4 @@
-"""Time as an argument: whoever needs the present takes a Clock."""
+"""Time as an argument: code that needs the current time takes a Clock."""
 
 import time
 from datetime import UTC, datetime
@@ -13,23 +13,23 @@ DAY = 24 * HOUR
 
 
 class Clock(Protocol):
-    """Anything that tells the time."""
+    """A source of the current time."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970-01-01 UTC."""
+        """Return milliseconds since 1970-01-01 UTC."""
         ...
 
 
 class SystemClock:
-    """The machine's own clock."""
+    """The clock of this machine."""
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970-01-01 UTC."""
+        """Return milliseconds since 1970-01-01 UTC."""
         return time.time_ns() // 1_000_000
 
 
 def parse_time(text: str) -> int:
-    """Milliseconds since 1970-01-01 UTC for an ISO 8601 date or date-time; without an offset it is UTC.
+    """Return milliseconds since 1970-01-01 UTC for an ISO 8601 date or date-time; without an offset it is UTC.
 
     Raises:
         InputError: The text is not ISO 8601.
@@ -45,7 +45,19 @@ def parse_time(text: str) -> int:
     return round(moment.timestamp() * 1000)
 
 
+def likely_unit(value: int, earliest: int, latest: int) -> str:
+    """Return the unit in which a number lies between two times that are given in milliseconds.
+
+    Returns:
+        "seconds", "microseconds", "nanoseconds", or "" if it is none of them.
+    """
+    for unit, per_millisecond in (("seconds", 1e-3), ("microseconds", 1e3), ("nanoseconds", 1e6)):
+        if earliest * per_millisecond <= value <= latest * per_millisecond:
+            return unit
+    return ""
+
+
 def format_time(milliseconds: int) -> str:
-    """ISO 8601 in UTC with milliseconds, the inverse of parse_time."""
+    """Return ISO 8601 in UTC with milliseconds, the inverse of parse_time."""
     moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""What the compacted `control` topic says: which models and which policy are in force, since when, and by whose word.
+"""The compacted `control` topic: which models and which policy are in force, since when, and who approved it.
 
-One record holds champion, challenger and share together, so that no worker ever sees half of a change. A record that
-comes again has the same content, and the latest of each key is all there is to know.
+One record holds champion, challenger and rollout fraction together, so that no worker ever sees half of a change.
+Reading a record twice changes nothing, and only the latest record of each key counts.
 """
 
 from typing import Annotated
@@ -10,21 +10,22 @@ import msgspec
 from msgspec import Meta
 
 from vedette.errors import InputError
+from vedette.reading import UNREADABLE
 
 MODELS = "models"
 POLICY = "policy"
 """Keys of the topic."""
 
 POLICY_FILE = "policy.yaml"
-"""Under which name a policy record holds the policy itself."""
+"""Name under which a policy record holds the policy itself."""
 
 
-class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A version of the registry, and what proves that a folder is that version.
+class ModelRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A version of the registry, and the hash that proves that a folder is that version.
 
     Attributes:
-        name: What the model is called.
-        version: First eight hexadecimal digits of its booster's hash.
+        name: Name of the model.
+        version: First eight hexadecimal digits of the booster's hash.
         contract_sha256: SHA-256 of `contract.json`, which in turn names the hash of the booster.
     """
 
@@ -36,52 +37,60 @@ class ModelRef(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}@{self.version}"
 
 
-class Guard(msgspec.Struct, frozen=True, kw_only=True):
-    """When the newer of two models is taken out of service without asking anybody.
+class RolloutGuardrail(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Conditions under which a challenger is withdrawn automatically.
 
-    Both score every payment, so their alert rates are compared on the very same payments. An error while it scores
-    (an exception, or a score that is no number) takes a model out at once.
+    Both models score every payment, so their alert rates are compared on the same payments. A model that fails while
+    it scores (an exception, or a score that is not a number) is withdrawn at once.
 
     Attributes:
-        most_alerts: The newer model may flag at most this many times as many payments as the other.
-        least_payments: Nothing is judged before so many payments were scored by both.
+        max_alert_ratio: The challenger may flag at most this many times as many payments as the champion.
+        min_payments: Payments that both models must have scored before their alert rates are compared.
     """
 
-    most_alerts: Annotated[float, Meta(gt=1)] = 2.0
-    least_payments: Annotated[int, Meta(ge=100)] = 2_000
+    max_alert_ratio: Annotated[float, Meta(gt=1)] = 2.0
+    min_payments: Annotated[int, Meta(ge=100)] = 2_000
 
 
-class Models(msgspec.Struct, frozen=True, kw_only=True):
+class Models(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The models in force.
 
     Attributes:
-        champion: Decides.
-        challenger: Scores the same payments in its shadow, and decides for `share` of the accounts.
-        share: From 0, shadow only, to 1. Which accounts are in it depends on the challenger and the account alone.
-        guard: When the challenger is taken out of service.
-        at: When this was decided, milliseconds UTC.
-        approver: Who decided.
-        reason: Why.
+        champion: The model that decides.
+        challenger: The model on trial: it scores the same payments and decides for `rollout_fraction` of the accounts.
+        rollout_fraction: From 0, shadow only, to 1. Which accounts are chosen depends on challenger and account alone.
+        previous: The champion before, to which a rollback returns; None if there is none.
+        guardrail: Conditions under which the challenger is withdrawn.
+        withdrawn: The challenger that the guardrail has withdrawn with this record, if any.
+        at: Time of this change, milliseconds UTC.
+        approver: Person who approved it; `guardrail` for a withdrawal by a worker.
+        reason: Reason for the change.
     """
 
     champion: ModelRef
     challenger: ModelRef | None = None
-    share: Annotated[float, Meta(ge=0, le=1)] = 0.0
-    guard: Guard = Guard()
+    rollout_fraction: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    previous: ModelRef | None = None
+    guardrail: RolloutGuardrail = RolloutGuardrail()
+    withdrawn: ModelRef | None = None
     at: int
     approver: str
     reason: str
 
 
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
+BY_GUARDRAIL = "guardrail"
+"""Approver of the records with which workers withdraw a challenger."""
+
+
+class PolicyRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The policy in force.
 
     Attributes:
         name: Name and version.
         files: Content by file name: the policy itself under POLICY_FILE, and the files that its lists name.
-        at: When this was decided, milliseconds UTC.
-        approver: Who decided.
-        reason: Why.
+        at: Time of this change, milliseconds UTC.
+        approver: Person who approved it.
+        reason: Reason for the change.
     """
 
     name: str
@@ -91,24 +100,25 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
-Record = Models | Policy
+ControlRecord = Models | PolicyRecord
 
 
-def decode(key: str, value: bytes) -> Record:
-    """A record of the topic.
+def decode(key: str, value: bytes) -> ControlRecord:
+    """Decode a record of the topic.
 
     Raises:
-        InputError: The key is unknown or the value not of its form.
+        InputError: The key is unknown, or the value does not match its key.
     """
-    kinds: dict[str, type[Models | Policy]] = {MODELS: Models, POLICY: Policy}
+    kinds: dict[str, type[Models | PolicyRecord]] = {MODELS: Models, POLICY: PolicyRecord}
     if key not in kinds:
-        raise InputError(f"the control topic has a record {key!r}", remedy=f"known are {', '.join(kinds)}")
+        raise InputError(f"the control topic has a record {key!r}", remedy=f"known keys are {', '.join(kinds)}")
     try:
         return msgspec.json.decode(value, type=kinds[key])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InputError(f"control record {key!r}: {error}", remedy="publish it again from the registry") from error
+    except UNREADABLE as error:
+        remedy = "`vedette models publish`" if key == MODELS else "`vedette policy apply`"
+        raise InputError(f"control record {key!r}: {error}", remedy=f"{remedy} writes it again") from error
 
 
-def key_of(record: Record) -> str:
-    """Under which key a record is published."""
+def key_of(record: ControlRecord) -> str:
+    """Return the key under which a record is published."""
     return MODELS if isinstance(record, Models) else POLICY

@@ -1,12 +1,12 @@
-"""One error tree. A message names the thing, the value and the remedy."""
+"""The hierarchy of errors. A message names the thing, the value and the remedy."""
 
 
 class VedetteError(Exception):
     """Base of every error that Vedette raises on purpose.
 
     Args:
-        message: What is wrong, naming the thing and the value.
-        remedy: What the reader can do about it; printed on a line of its own.
+        message: Description of the problem, naming the thing and the value.
+        remedy: Suggested action; printed on a separate line.
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
@@ -23,7 +23,7 @@ class SettingsError(VedetteError):
 
 
 class InputError(VedetteError):
-    """A file, row or message from outside does not have the form it must have."""
+    """A file, row or message from outside is not valid."""
 
 
 class UnavailableError(VedetteError):
@@ -32,6 +32,10 @@ class UnavailableError(VedetteError):
 
 class DeliveryError(UnavailableError):
     """The broker did not acknowledge a message, so the batch it belongs to must be repeated."""
+
+
+class RefusedError(VedetteError):
+    """The broker permanently refuses a message: it is too large, forbidden, or its topic does not exist."""
 
 
 class ModelError(VedetteError):
@@ -47,4 +51,4 @@ class StateError(VedetteError):
 
 
 class FencedError(VedetteError):
-    """Another worker has taken over this partition, so nothing may be written to it any more."""
+    """Another worker has acquired this partition, so this one may no longer write to it."""

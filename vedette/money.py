@@ -2,32 +2,31 @@
 
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 
+from vedette.codes import CURRENCIES
 from vedette.errors import InputError
-
-# ISO 4217 currencies whose minor unit is not 1/100.
-_EXPONENTS = {
-    **dict.fromkeys(
-        ("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI", "VND", "VUV", "XAF",
-         "XOF", "XPF"), 0,
-    ),
-    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
-}  # fmt: skip
 
 _LARGEST = Decimal(10) ** 15
 
 
 def exponent(currency: str) -> int:
-    """Number of decimal places of a currency (ISO 4217), 2 unless listed."""
-    return _EXPONENTS.get(currency, 2)
+    """Return the number of decimal places of a currency (ISO 4217).
+
+    Raises:
+        InputError: There is no such currency.
+    """
+    try:
+        return CURRENCIES[currency]
+    except KeyError as error:
+        raise InputError(f"{currency!r} is not an ISO 4217 currency", remedy="write its code, such as EUR") from error
 
 
 def to_minor(amount: Decimal | str | float, currency: str) -> int:
-    """Whole minor units of an amount in major units, rounded half to even.
+    """Return the whole minor units of an amount in major units, rounded half to even.
 
     A float is read by its shortest decimal form, so 0.1 is ten cents exactly.
 
     Raises:
-        InputError: Not a finite number, or beyond 10**15 minor units.
+        InputError: The amount is not a finite number or exceeds 10**15 minor units, or there is no such currency.
     """
     try:
         value = Decimal(str(amount)).scaleb(exponent(currency))
@@ -39,6 +38,6 @@ def to_minor(amount: Decimal | str | float, currency: str) -> int:
 
 
 def format_amount(minor: int, currency: str) -> str:
-    """An amount for people, such as '1,234.50 EUR'."""
+    """Return a readable amount, such as '1,234.50 EUR'."""
     places = exponent(currency)
     return f"{Decimal(minor).scaleb(-places):,.{places}f} {currency}"

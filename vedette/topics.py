@@ -20,15 +20,16 @@ class Name(StrEnum):
     ALERTS = "alerts"
     CHALLENGES = "challenges"
     CALLS = "calls"
+    INCIDENTS = "incidents"
     CONTROL = "control"
 
 
-TAKEN_IN = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
-"""What the worker reads."""
+WORKER_INPUTS = (Name.TRANSACTIONS, Name.LABELS, Name.ACTIVITY)
+"""The topics that the worker reads."""
 
 
 class Topic(msgspec.Struct, frozen=True, kw_only=True):
-    """One topic as it should be on the broker."""
+    """The configuration of one topic."""
 
     name: str
     key: str
@@ -36,12 +37,12 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
     partitions: int
     replication: int
     config: dict[str, str]
-    about: str
+    description: str
 
 
 _FOREVER = -1
 
-# Batches are large, and a dead letter is as large as its message and its reason together.
+# Batches are large, and a dead letter contains its message and its reason.
 _LARGE = (Name.FEATURES, Name.ACTIVITY, Name.DLQ)
 
 # name, key, value, retention in days, about; the worker's own topics share one partition count, so that one
@@ -49,18 +50,19 @@ _LARGE = (Name.FEATURES, Name.ACTIVITY, Name.DLQ)
 _PARTITIONED = (
     (Name.TRANSACTIONS, "account_id", "Transaction", 30, "payments to decide on"),
     (Name.DLQ, "original key", "original bytes", 90, "messages that could not be read, with the reason"),
-    (Name.LABELS, "account_id", "Label", 400, "the truth about transactions, as it arrives"),
-    (Name.ACTIVITY, "none", "Arrow record batch", 60, "what merchants, devices and IPs saw, for their owners"),
+    (Name.LABELS, "account_id", "Label", 400, "labels of transactions, as they arrive"),
+    (Name.ACTIVITY, "none", "Arrow record batch", 60, "activity of merchants, devices and IPs, for their owners"),
     (Name.DECISIONS, "account_id", "Decision", 400, "one decision per transaction"),
     (Name.FEATURES, "none", "Arrow record batch", 90, "all features and scores, one record batch per batch"),
     (Name.ALERTS, "account_id", "Alert", 90, "flagged transactions"),
-    (Name.CHALLENGES, "account_id", "Challenge", 400, "questions to customers and their outcome"),
-    (Name.CALLS, "account_id", "CallCheck", 400, "how call checks with customers ended"),
+    (Name.CHALLENGES, "account_id", "Challenge", 400, "challenges for customers and their outcome"),
+    (Name.CALLS, "account_id", "CallCheck", 400, "outcomes of call checks with customers"),
+    (Name.INCIDENTS, "account_id", "ClosedIncident", 400, "closed incidents"),
 )
 
 
 def topics(settings: TopicSettings) -> tuple[Topic, ...]:
-    """All topics of a deployment, in the order they are created."""
+    """Return all topics of a deployment, in the order of creation."""
     large = {"max.message.bytes": str(settings.max_message_bytes)}
     partitioned = (
         Topic(
@@ -70,9 +72,9 @@ def topics(settings: TopicSettings) -> tuple[Topic, ...]:
             partitions=settings.partitions,
             replication=settings.replication,
             config={"cleanup.policy": "delete", "retention.ms": str(days * DAY)} | (large if name in _LARGE else {}),
-            about=about,
+            description=description,
         )
-        for name, key, value, days, about in _PARTITIONED
+        for name, key, value, days, description in _PARTITIONED
     )
     control = Topic(
         name=settings.prefix + Name.CONTROL,
@@ -81,6 +83,6 @@ def topics(settings: TopicSettings) -> tuple[Topic, ...]:
         partitions=1,
         replication=settings.replication,
         config={"cleanup.policy": "compact", "retention.ms": str(_FOREVER)},
-        about="model and policy versions in force",
+        description="model and policy versions in force",
     )
     return (*partitioned, control)

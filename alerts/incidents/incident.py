@@ -1,16 +1,16 @@
-"""What an incident is, and which of its states may follow which."""
+"""An incident and the transitions between its states."""
 
 from typing import Literal
 
 import msgspec
 
 from vedette.errors import InputError
-from vedette.events import Alert, Label
+from vedette.events import Alert, ClosedIncident, Label
 
 State = Literal["open", "acknowledged", "confirmed", "false_alarm", "expired"]
 
 OPEN: tuple[State, ...] = ("open", "acknowledged")
-"""States in which an incident takes in further alerts of its account."""
+"""States in which further alerts of the account join the incident."""
 
 STATES: tuple[State, ...] = (*OPEN, "confirmed", "false_alarm", "expired")
 
@@ -24,17 +24,17 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     """The alerts of one account that are worked on together.
 
     Attributes:
-        id: The short number people say.
-        account_id: Whose payments these are.
-        state: How far the work is.
-        expected_loss: Of its alerts together, in minor units of the currency that incidents are ranked in.
-        alerts: How many.
+        id: The short number that people use.
+        account_id: The account whose payments these are.
+        state: The state of the work.
+        expected_loss: Sum over its alerts, in minor units of the ranking currency.
+        alerts: Number of alerts.
         opened_at: When its first alert came, ms since 1970 UTC.
         updated_at: When it last changed.
         owner: Who has acknowledged or closed it.
-        told_at: When people were told of it; None while it waits for the attention budget.
-        escalate_at: When the next ones are told, should nobody have acknowledged it by then.
-        escalated: How often that has happened.
+        notified_at: When people were first notified of it; None while it waits for the budget.
+        escalate_at: When the next escalation is due unless somebody acknowledges it.
+        escalated: Number of escalations so far.
     """
 
     id: int
@@ -45,12 +45,12 @@ class Incident(msgspec.Struct, frozen=True, kw_only=True):
     opened_at: int
     updated_at: int
     owner: str = ""
-    told_at: int | None = None
+    notified_at: int | None = None
     escalate_at: int | None = None
     escalated: int = 0
 
 
-class Step(msgspec.Struct, frozen=True):
+class HistoryEntry(msgspec.Struct, frozen=True):
     """One line of an incident's history."""
 
     at: int
@@ -60,25 +60,25 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def check_step(incident: int, now: State, wanted: State) -> None:
-    """Refuse a state that cannot follow the present one: what is closed stays closed.
+    """Refuse a state that cannot follow the present one; a closed incident stays closed.
 
     Raises:
         InputError: Names the incident and both states.
     """
     if wanted not in _NEXT.get(now, ()):
         raise InputError(
-            f"incident {incident} is {words(now)} and cannot become {words(wanted)}",
+            f"incident {incident} is {state_name(now)} and cannot become {state_name(wanted)}",
             remedy="a later alert of the account opens a new one",
         )
 
 
-def words(state: State) -> str:
-    """A state as people read it."""
+def state_name(state: State) -> str:
+    """Return the readable name of a state."""
     return {"confirmed": "confirmed fraud", "false_alarm": "false alarm"}.get(state, state)
 
 
 def labels(alerts: list[Alert], *, fraud: bool, now: int) -> list[Label]:
-    """What closing an incident says about each of its transactions."""
+    """Return the label that closing an incident gives each of its transactions."""
     return [
         Label(
             transaction_id=alert.transaction_id,
@@ -90,6 +90,20 @@ def labels(alerts: list[Alert], *, fraud: bool, now: int) -> list[Label]:
             merchant_id=alert.merchant_id,
             device_id=alert.device_id,
             ip_address=alert.ip_address,
+            payee=alert.payee,
         )
         for alert in alerts
     ]
+
+
+def closed_incident(incident: Incident, alerts: list[Alert], now: int) -> ClosedIncident:
+    """Return the event of an incident that is closed now."""
+    if incident.state not in ("confirmed", "false_alarm", "expired"):
+        raise ValueError(f"incident {incident.id} is {incident.state}")
+    return ClosedIncident(
+        incident_id=incident.id,
+        account_id=incident.account_id,
+        state=incident.state,
+        transaction_ids=[alert.transaction_id for alert in alerts],
+        closed_at=now,
+    )

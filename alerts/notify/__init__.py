@@ -1,10 +1,21 @@
-"""Notification: who is told of which incident on which channel, kept in an outbox before anything is sent.
+"""Notification of incidents by channel, through an outbox that stores every message before it is sent.
 
-Kafka → `service` → incidents → `dispatch` → `outbox` → `courier` → a channel; `web` takes answers, `bootstrap` wires.
+Kafka → `service` → incidents → `dispatch` → `outbox` → `channel_worker` → a channel; `web` takes replies and receipts.
 """
 
-from alerts.notify.bootstrap import listing, retry, run, status
-from alerts.notify.outbox import Row, Tally
-from alerts.notify.service import Report
+from alerts.notify.bootstrap import run
+from alerts.notify.outbox import MessageCount, OutboxRow
+from alerts.notify.outbox_commands import MessageList, NotifierStatus, listing, retry, status
+from alerts.notify.service import NotifierReport
 
-__all__ = ["Report", "Row", "Tally", "listing", "retry", "run", "status"]
+__all__ = [
+    "MessageCount",
+    "MessageList",
+    "NotifierReport",
+    "NotifierStatus",
+    "OutboxRow",
+    "listing",
+    "retry",
+    "run",
+    "status",
+]

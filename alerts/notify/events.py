@@ -1,11 +1,13 @@
-"""The way of events to Kafka: what was written with its cause leaves the database once the broker has it."""
+"""Publishes the events in the database on Kafka, and deletes them once the broker has acknowledged them."""
 
 from typing import Any
 
-from confluent_kafka import Producer
 from sqlalchemy import Engine, delete, select
 
-from alerts.database.tables import events
+from adapters.kafka_producer import KafkaProducer
+from alerts.tables import events
+from vedette.clock import Clock
+from vedette.errors import DeliveryError
 from vedette.settings import Settings
 
 _AT_ONCE = 500
@@ -14,36 +16,31 @@ _AT_ONCE = 500
 class EventPublisher:
     """Publishes events at least once, in their order per key.
 
-    A crash between the broker's answer and the deletion publishes an event again; a label says the same twice.
+    A crash between the broker's answer and the deletion publishes an event again; a repeated label changes nothing.
 
     Args:
-        settings: The broker, and what is put before topics.
-        engine: Where events wait.
-        timeout_s: For the broker's answer.
+        settings: The broker and the prefix of topics.
+        engine: The database with the events.
+        timeout_s: Limit for the broker's answer.
+        clock: Events are published once they are due.
         log: A structlog logger.
     """
 
-    def __init__(self, settings: Settings, engine: Engine, timeout_s: float, log: Any) -> None:
+    def __init__(self, settings: Settings, engine: Engine, timeout_s: float, clock: Clock, log: Any) -> None:
         self._prefix = settings.topics.prefix
         self._engine = engine
-        self._timeout_s = timeout_s
-        self._log = log
-        self._producer = Producer(
-            settings.kafka.client_config()
-            | {
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
-                "linger.ms": 5,
-                "delivery.timeout.ms": round(timeout_s * 1000),
-                "log_level": 2,
-            }
+        self._clock, self._log = clock, log
+        self._producer = KafkaProducer(
+            settings.kafka, delivery_timeout_s=timeout_s, tuning={"linger.ms": 5}, reports=True, quiet=True
         )
 
     def step(self) -> int:
-        """Publish what waits, at most a few hundred; how many the broker has acknowledged. It blocks."""
+        """Publish waiting events, at most a few hundred. Return the number that the broker has acknowledged."""
         with self._engine.connect().execution_options(reads=True) as connection:
-            query = select(events.c.id, events.c.topic, events.c.key, events.c.value).order_by(events.c.id)
-            waiting = connection.execute(query.limit(_AT_ONCE)).all()
+            due = select(events.c.id, events.c.topic, events.c.key, events.c.value).where(
+                events.c.due_at <= self._clock.now_ms()
+            )
+            waiting = connection.execute(due.order_by(events.c.id).limit(_AT_ONCE)).all()
         if not waiting:
             return 0
         done: list[int] = []
@@ -56,8 +53,11 @@ class EventPublisher:
                 else:
                     problems.append(error.str())
 
-            self._producer.produce(self._prefix + row.topic, row.value, row.key, on_delivery=acknowledged)
-        self._producer.flush(self._timeout_s + 1)
+            self._producer.send(self._prefix + row.topic, row.value, row.key, on_delivery=acknowledged)
+        try:
+            self._producer.flush()
+        except DeliveryError as error:
+            problems.append(str(error))
         if problems:
             self._log.warning("events not published", count=len(problems), error=problems[0])
         if done:
@@ -66,6 +66,5 @@ class EventPublisher:
         return len(done)
 
     def close(self) -> None:
-        """Give up what the broker has not taken: it is still in the database."""
+        """Discard unacknowledged events: they are still in the database."""
         self._producer.purge()
-        self._producer.flush(0)

@@ -1,4 +1,4 @@
-"""Links that acknowledge an incident: signed, random, for one use, and without a word about the account."""
+"""Links that acknowledge an incident: signed, random, for one use, and without account data."""
 
 import hashlib
 import hmac
@@ -8,23 +8,23 @@ from random import Random
 
 from sqlalchemy import Connection, insert, select, update
 
-from alerts.database.tables import links
+from alerts.tables import links
 from vedette.clock import DAY
-from vedette.settings import Secret
+from vedette.settings_base import Secret
 
-_RANDOM_BYTES = 18  # 144 bits; 128 are the least
+_RANDOM_BYTES = 18  # 144 bits; at least 128 are needed
 _SIGNATURE_BYTES = 12
 _LIFETIME_MS = 7 * DAY
 
 
 @dataclass(frozen=True, slots=True)
 class Linker:
-    """Makes links and knows them again.
+    """Creates and verifies links.
 
     Args:
         base: Address of the page, without a slash at its end.
-        key: Signs tokens, and turns them into what the database keeps.
-        random: A source that nobody can predict.
+        key: Signs tokens, and hashes them for the database.
+        random: An unpredictable source.
     """
 
     base: str
@@ -32,7 +32,7 @@ class Linker:
     random: Random
 
     def make(self, connection: Connection, incident: int, recipient: str, now: int) -> str:
-        """A new link for one recipient; of its token only a keyed hash is kept."""
+        """Return a new link for one recipient; only a keyed hash of its token is kept."""
         nonce = self.random.randbytes(_RANDOM_BYTES)
         token = urlsafe_b64encode(nonce + self._mac(b"sign", nonce)[:_SIGNATURE_BYTES]).decode()
         connection.execute(
@@ -43,17 +43,19 @@ class Linker:
         return f"{self.base}/incidents/{token}"
 
     def read(self, connection: Connection, token: str, now: int) -> tuple[int, str] | None:
-        """The incident and recipient of a link that still works; nothing changes."""
+        """Return the incident and recipient of a valid link; nothing changes."""
+        if not self.signed(token):
+            return None
         table = links.c
         query = select(table.incident_id, table.recipient).where(
             table.token_hash == self._hash(token), table.used_at.is_(None), table.expires_at > now
         )
-        row = connection.execute(query).one_or_none() if self._is_signed(token) else None
+        row = connection.execute(query).one_or_none()
         return (row.incident_id, row.recipient) if row else None
 
     def use(self, connection: Connection, token: str, now: int) -> tuple[int, str] | None:
-        """Likewise, and the link works no more. Of two at the same moment one gets it."""
-        if not self._is_signed(token):
+        """Return the same and consume the link. Of two simultaneous calls, only one succeeds."""
+        if not self.signed(token):
             return None
         table = links.c
         taken = (
@@ -65,10 +67,10 @@ class Linker:
         row = connection.execute(taken).one_or_none()
         return (row.incident_id, row.recipient) if row else None
 
-    def _is_signed(self, token: str) -> bool:
-        """Whether the token is ours, before the database is asked at all."""
+    def signed(self, token: str) -> bool:
+        """Return whether a token is of this linker; without the database, which strangers must not keep busy."""
         try:
-            raw = urlsafe_b64decode(token.encode())
+            raw = urlsafe_b64decode(token.encode("ascii"))
         except ValueError:
             return False
         nonce, signature = raw[:_RANDOM_BYTES], raw[_RANDOM_BYTES:]

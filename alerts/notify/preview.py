@@ -1,50 +1,56 @@
-"""A message with made-up alerts, to see what templates and languages make of them."""
+"""A message with sample alerts, to preview templates and languages."""
 
 from dataclasses import dataclass
 from typing import Literal
 
+from adapters.channels.email import compose
+from adapters.channels.message import Message
+from adapters.channels.target import ChannelName
 from alerts.incidents.incident import Incident
-from alerts.incidents.routing import ChannelName
-from alerts.notify.email import compose
-from alerts.notify.message import Message
-from alerts.notify.picture import Day, draw
-from alerts.notify.words import Extras, Kind, Reader, Renderer
+from alerts.notify.chart import DailyTotal, draw
+from alerts.notify.rendering import Audience, MessageExtras, MessageKind, Renderer
 from vedette.errors import InputError
 from vedette.events import Action, Alert
 from vedette.settings import NotifySettings
+from vedette.wording import reason
 
 _NOW = 1_763_726_400_000
 _ACTIONS: tuple[Action, Action] = ("decline", "review")
+_HIGH = reason("amount-high", {"amount": 98_000, "ratio": 12.0, "usual": 8_167, "currency": "EUR"}, 2.1)
+_DRAINED = reason("balance-drained", {"share": 0.93, "usual": 0.16}, 0.9)
+_NEW_DEVICE = reason("device-new", {"of": 41}, 0.7)
 _DAYS = (900, 0, 4_200, 1_500, 800, 0, 0, 2_300, 5_100, 700, 0, 1_900, 2_600, 141_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A message as people see it, as a web page, and as it goes to a mail server."""
+class Preview:
+    """A message as text, as a web page, and as sent to a mail server."""
 
     text: str
     html: bytes
     wire: bytes
 
 
-def sample(notify: NotifySettings, channel: ChannelName, kind: Kind | Literal["digest"], language: str) -> Shown:
-    """The message of an incident with two alerts, or a digest of two incidents.
+def sample(
+    notify: NotifySettings, channel: ChannelName, kind: MessageKind | Literal["digest"], language: str
+) -> Preview:
+    """Return the message of an incident with two alerts, or a digest of two incidents.
 
     Raises:
-        InputError: Nothing speaks this language.
+        InputError: There is no such language.
     """
     renderer = Renderer(notify.templates)
     if language not in renderer.languages:
         known = ", ".join(sorted(renderer.languages))
         raise InputError(f"there is no language {language!r}", remedy=f"there are {known}")
-    reader = Reader("preview", channel, language)
-    message = _message(renderer, kind, reader)
+    audience = Audience("preview", channel, language)
+    message = _message(renderer, kind, audience)
     wire = compose(message, "team@bank.example", notify.email_from).as_bytes() if channel == "email" else b""
     text = message.data or (f"{message.subject}\n\n{message.text}" if message.html else message.text)
-    return Shown(text, message.html.encode(), wire)
+    return Preview(text, message.html.encode(), wire)
 
 
-def _message(renderer: Renderer, kind: Kind | Literal["digest"], reader: Reader) -> Message:
+def _message(renderer: Renderer, kind: MessageKind | Literal["digest"], audience: Audience) -> Message:
     incidents = [
         Incident(
             id=number, account_id=f"ES912100041845020005{number:04}", state="open", expected_loss=lost, alerts=2,
@@ -53,7 +59,7 @@ def _message(renderer: Renderer, kind: Kind | Literal["digest"], reader: Reader)
         for number, lost in ((17, 131_200), (18, 4_900))
     ]  # fmt: skip
     if kind == "digest":
-        return renderer.digest(incidents, reader, key="preview", now=_NOW, currency="EUR")
+        return renderer.digest(incidents, audience, key="preview", now=_NOW, currency="EUR")
     decline, review = _ACTIONS
     alerts = [
         Alert(
@@ -62,18 +68,18 @@ def _message(renderer: Renderer, kind: Kind | Literal["digest"], reader: Reader)
             expected_loss=lost, reasons=reasons, payee="FR1420041010050500013M02606", channel="transfer", country="FR",
         )
         for number, amount, action, score, lost, reasons in (
-            (1, 98_000, decline, 0.95, 93_100, ["first payment to this payee", "most of the balance at once"]),
-            (2, 43_000, review, 0.89, 38_100, ["new device"]),
+            (1, 98_000, decline, 0.95, 93_100, [_HIGH, _DRAINED]),
+            (2, 43_000, review, 0.89, 38_100, [_NEW_DEVICE]),
         )
     ]  # fmt: skip
-    picture = draw([Day(amount, amount if amount > 100_000 else 0) for amount in _DAYS])
+    picture = draw([DailyTotal(amount, amount if amount > 100_000 else 0) for amount in _DAYS])
     link = "https://vedette.example/incidents/…"
-    extras = Extras(link=link, picture=picture if reader.channel == "email" else b"", replies=True)
+    extras = MessageExtras(link=link, picture=picture if audience.channel == "email" else b"", replies=True)
     return renderer.incident(
         kind,
         incidents[0],
         alerts,
-        reader,
+        audience,
         key="preview",
         now=_NOW,
         currency="EUR",

@@ -1,1 +1,1 @@
-"""Faults done to real workers, brokers and Redis servers, and what each changed: for tests and `bench faults`."""
+"""Fault injection into real workers, brokers and Redis servers, with its effects: for tests and `bench faults`."""

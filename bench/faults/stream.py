@@ -1,4 +1,4 @@
-"""The stream that is run with and without faults."""
+"""The stream that is processed with and without faults."""
 
 from dataclasses import dataclass, field
 
@@ -7,22 +7,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.faults.poison import POISON
 from producers.frame import rows_to_labels, rows_to_transactions
+from producers.poison import POISON
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from vedette.clock import DAY
 from vedette.topics import Name
 
 _PAUSE = (6, 8)
-"""Days without payments. Merchant features look a week back: with the pause, and everything before it taken in before
-anything after it is published, they never depend on which partition runs ahead."""
+"""Days without payments. Merchant features look back a week: with the pause, and everything before it applied
+before anything after it is published, they never depend on which partition is ahead."""
 _DAYS = 14
 
 
 @dataclass(frozen=True)
-class Message:
-    """What is published: poison has no transaction id."""
+class StreamMessage:
+    """A message to publish; poison has no transaction id."""
 
     topic: Name
     key: bytes | None
@@ -30,23 +30,23 @@ class Message:
     transaction_id: str | None = None
     poison: bool = False
     skew_ms: int = 0
-    """How far the producer's clock is ahead."""
+    """Milliseconds by which the producer's clock is ahead."""
 
 
 @dataclass(frozen=True)
 class Stream:
-    """Simulated payments with their labels and with poison among them: what to publish first, and then."""
+    """Simulated payments with labels and poison among them, in two parts that are published in order."""
 
-    history: list[Message] = field(repr=False)
-    burst: list[Message] = field(repr=False)
+    history: list[StreamMessage] = field(repr=False)
+    burst: list[StreamMessage] = field(repr=False)
 
     def small(self) -> "Stream":
-        """The beginning of both."""
+        """Return the beginning of both parts."""
         return Stream(self.history[:2_000], self.burst[:6_000])
 
 
 def simulated(transactions: int) -> Stream:
-    """So many payments of two weeks, their labels, and every kind of poison in both parts."""
+    """Return payments of two weeks, their labels, and every kind of poison in both parts."""
     config = Simulation(customers=4300, terminals=1200, days=_DAYS, seed=7)
     frame = pa.Table.from_batches(simulate(config))
     day = pc.divide(pc.subtract(frame["event_time"], config.start), DAY)
@@ -56,25 +56,27 @@ def simulated(transactions: int) -> Stream:
     return Stream(_messages(history, rng), _messages(burst, rng))
 
 
-def _messages(table: pa.Table, rng: np.random.Generator) -> list[Message]:
+def _messages(table: pa.Table, rng: np.random.Generator) -> list[StreamMessage]:
     encode = msgspec.json.encode
     frame = table.combine_chunks().to_batches()[0]
     labels = {label.transaction_id: label for label in rows_to_labels(frame, "simulator")}
-    messages: list[Message] = []
+    messages: list[StreamMessage] = []
     for transaction in rows_to_transactions(frame):
         key = transaction.account_id.encode()
-        messages.append(Message(Name.TRANSACTIONS, key, encode(transaction), transaction.transaction_id))
+        messages.append(StreamMessage(Name.TRANSACTIONS, key, encode(transaction), transaction.transaction_id))
         if label := labels.get(transaction.transaction_id):
-            messages.append(Message(Name.LABELS, key, encode(label)))
+            messages.append(StreamMessage(Name.LABELS, key, encode(label)))
     for poison in POISON:
         at = int(rng.integers(len(messages)))
-        messages.insert(at, Message(Name.TRANSACTIONS, messages[at].key, poison.value, poison=True))
+        messages.insert(at, StreamMessage(Name.TRANSACTIONS, messages[at].key, poison.value, poison=True))
     return messages
 
 
-def repeated(messages: list[Message], times: int, rng: np.random.Generator, batch: int = 500) -> list[Message]:
-    """Every message so many times, shuffled within batches; of each, what comes first keeps its place in the order."""
-    result: list[Message] = []
+def repeated(
+    messages: list[StreamMessage], times: int, rng: np.random.Generator, batch: int = 500
+) -> list[StreamMessage]:
+    """Return every message repeated, shuffled within batches; the first copy of each keeps its place in the order."""
+    result: list[StreamMessage] = []
     for start in range(0, len(messages), batch):
         part = messages[start : start + batch]
         places = rng.permutation(np.repeat(np.arange(len(part)), times))

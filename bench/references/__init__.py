@@ -1,1 +1,1 @@
-"""What Vedette is measured against: a naive worker, and the bare calls that nothing can undercut."""
+"""The references of the benchmarks: a naive worker, Quix Streams, and the bare calls as a lower bound."""

@@ -1,6 +1,6 @@
 """The bare calls in a bare loop: consume, decode, MGET, predict, produce, SET; no features, no guarantees.
 
-Nothing that makes these calls from Python can be much faster. Run as a module with the arguments: broker, redis URL,
+No Python program that makes these calls can be much faster. Run as a module with the arguments: broker, redis URL,
 topic prefix, model file, number of events.
 """
 
@@ -15,13 +15,14 @@ import numpy as np
 import redis
 
 from vedette.events import Decision, Transaction
+from vedette.partitioner import PARTITIONER
 
 BATCH = 4_000
 STATE = bytes(300)
 
 
 def main(broker: str, redis_url: str, prefix: str, model_file: str, events: str) -> None:
-    """Process so many events, print their rate as JSON, and exit."""
+    """Process this number of events, print their rate as JSON, and exit."""
     wanted = int(events)
     consumer = confluent_kafka.Consumer(
         {
@@ -38,7 +39,7 @@ def main(broker: str, redis_url: str, prefix: str, model_file: str, events: str)
             "compression.type": "lz4",
             "linger.ms": 20,
             "queue.buffering.max.messages": 200_000,
-            "partitioner": "murmur2_random",
+            "partitioner": PARTITIONER,
         }
     )
     client = redis.Redis.from_url(redis_url)

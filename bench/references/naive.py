@@ -1,6 +1,6 @@
 """The worker most people would write first: Faust, one event at a time, sorted sets in Redis, one row to predict.
 
-It computes the account windows only (35 of Vedette's features) with the same model file, and keeps no promise about
+It computes the account windows only (35 of Vedette's features) with the same model file, and gives no guarantees under
 faults. Run as a module with the arguments: broker, redis URL, topic prefix, model file, number of events.
 """
 
@@ -18,7 +18,7 @@ WINDOWS_S = (60, 600, 3_600, 21_600, 86_400, 604_800, 2_592_000)
 
 
 def main(broker: str, redis_url: str, prefix: str, model_file: str, events: str) -> None:
-    """Process so many events, print their rate as JSON, and exit."""
+    """Process this number of events, print their rate as JSON, and exit."""
     wanted = int(events)
     app = faust.App(
         f"{prefix}naive",
@@ -61,7 +61,7 @@ def main(broker: str, redis_url: str, prefix: str, model_file: str, events: str)
             await decisions.send(key=transaction["account_id"].encode(), value=decision)
             done += 1
             if done == wanted:
-                # Faust turns what is printed into log records, hence the original.
+                # Faust turns printed text into log records, hence the original stream.
                 print(
                     json.dumps({"rate_per_s": done / (time.perf_counter() - started)}), file=sys.__stdout__, flush=True
                 )

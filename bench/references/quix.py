@@ -1,16 +1,16 @@
 """The same features and the same model as a Quix Streams application, written as its documentation recommends.
 
-What was chosen, and why:
+The choices and their reasons:
 
-- State is its own RocksDB store with changelog topics, both on as they are by default, at the default commit interval
-  of 5 s and the default guarantee, at least once. State of an account and of a merchant is the very blob that Vedette
-  keeps, read and written as bytes, so nothing is spent on JSON.
-- State is only reachable under the key of the message at hand. So the account's features are computed where the payment
-  arrives, and the payment travels with them through `group_by` to its merchant, where the merchant's are added.
-- The library has no batches that reach across keys: its windows collect per key, its sinks end a stream. So the kernel
-  and the model are called per event, without the detour over Arrow that pays off for batches only.
-- It is spared what Vedette does besides: devices and addresses, which would travel through two more `group_by`, labels,
-  the policy's rules, reasons, alerts, the feature log, dead letters.
+- State is in the library's RocksDB store with changelog topics, which are the defaults, with the default commit
+  interval of 5 s and the default guarantee, at least once. The state of an account or merchant is the same blob as in
+  Vedette, read and written as bytes, so no time is spent on JSON.
+- State is only accessible under the key of the current message. So the account's features are computed where the
+  payment arrives, and the payment is sent with them through `group_by` to its merchant, where the merchant's are added.
+- The library has no batches across keys: its windows collect per key, its sinks end a stream. So the kernel and the
+  model are called per event, without the conversion to Arrow that pays off only for batches.
+- It does not do everything that Vedette does: devices and addresses, which would need two more `group_by`, labels, the
+  policy's rules, reasons, alerts, the feature log and dead letters are left out.
 
 Run as a module with the arguments: broker, redis URL (not used), topic prefix, model file, number of events, all of
 which must be on the topic and no more.
@@ -29,10 +29,12 @@ import pyarrow as pa
 from quixstreams import Application, State
 
 from features.activity import of_payments, unusualness
+from features.catalogue import ENTITIES
 from features.columns import Columns
 from features.engine import advance_accounts, advance_entities, query_entities
 from features.hashing import hash_strings, narrow
-from features.kernel_account import DUPLICATE, MISSING
+from features.identity import OPEN
+from features.kernel_account import DUPLICATE, MISSING, PAYS
 from models.scorer import load_scorer
 from vedette.events import Decision, Transaction
 from vedette.money import exponent
@@ -42,7 +44,10 @@ STATE = "state"
 CHALLENGE_FROM = 0.5
 _SLOT = np.zeros(1, np.int64)
 _NO_ACCOUNT = np.zeros(1, np.int64)
-_MERCHANT_ONLY = np.array([[0]])
+_PAYMENT = np.full(1, PAYS, np.int8)
+_NOTHING = np.array([MISSING])
+_NO_FLAGS = np.zeros((1, len(ENTITIES)), np.uint8)
+_MERCHANT_ONLY = np.array([[0, -1, -1, -1, -1]])
 
 
 class Enriched(msgspec.Struct, array_like=True, gc=False):
@@ -53,7 +58,7 @@ class Enriched(msgspec.Struct, array_like=True, gc=False):
 
 
 def main(broker: str, _redis_url: str, prefix: str, model_file: str, events: str) -> None:
-    """Process so many events, print their rate as JSON, and exit."""
+    """Process this number of events, print their rate as JSON, and exit."""
     wanted = int(events)
     scorer = load_scorer(Path(model_file).parent)
     decode = msgspec.json.Decoder(Transaction).decode
@@ -80,7 +85,7 @@ def main(broker: str, _redis_url: str, prefix: str, model_file: str, events: str
             blob = state.get_bytes(STATE)
             columns = _columns(payment)
             query_entities([blob], _MERCHANT_ONLY, columns, features)
-            activity = of_payments(columns, unusualness(features)).activity
+            activity = of_payments(columns, unusualness(features), _NO_FLAGS).activity
             state.set_bytes(STATE, advance_entities([blob], _SLOT, activity)[0])
         return encode(_decision(payment, float(scorer.predict(features)[0]), scorer.version, scorer.features_hash))
 
@@ -124,26 +129,30 @@ class _Keyed(msgspec.Struct, gc=False):
 
 
 def _columns(payment: Transaction) -> Columns:
-    """One payment as the kernel takes it."""
+    """Return one payment in the form of the kernel's input."""
     hashes = hash_strings(
         pa.array(
             [payment.merchant_id, payment.mcc, payment.device_id, payment.country, payment.payee,
-             payment.transaction_id],
+             payment.ip_address, payment.transaction_id],
             pa.string(),
-        )
+        ),
+        OPEN.keys["merchant_id"],
     )  # fmt: skip
     return Columns(
         time=np.array([payment.event_time]),
         amount=np.array([payment.amount]),
         scale=np.array([10.0 ** exponent(payment.currency)]),
-        tx=hashes[5:].view(np.int64),
-        identifiers=narrow(hashes[:5]).reshape(1, 5),
-        entities=hashes[:1].reshape(1, 1),  # merchants alone
+        tx=hashes[6:].view(np.int64),
+        identifiers=narrow(hashes[:6]).reshape(1, 6),
+        entities=hashes[:1].reshape(1, 1),  # merchants only
+        recipient=np.zeros(1, np.uint64),
         account=_NO_ACCOUNT,
         lat=_millionths(payment.lat),
         lon=_millionths(payment.lon),
         balance=np.array([MISSING if payment.balance is None else payment.balance]),
         opened_at=np.array([MISSING if payment.account_opened_at is None else payment.account_opened_at]),
+        kind=_PAYMENT,
+        original=_NOTHING,
     )
 
 

@@ -1,4 +1,5 @@
-"""The comparison: every entry of a protocol on the same rows, beside what was published.
+"""The comparison: every entry of a protocol on the same rows, next to published results.
 
-`spec.load` reads a protocol, `source` brings its data, `run.judge` measures one entry on one case, `report` draws it.
+`spec.load` reads a protocol, `source` brings its data, `run.compare` evaluates every entry on every case, `report`
+draws the results.
 """

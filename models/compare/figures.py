@@ -1,4 +1,4 @@
-"""What is told of an entry on one case, and over all cases, with bootstrap intervals."""
+"""Metrics of an entry on one case and over all cases, with bootstrap intervals."""
 
 import msgspec
 import numpy as np
@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.frame import Frame
-from models.metrics import calibration_error, card_precision_by_day, expected_cost, threshold_at_fpr
+from models.metrics import calibration_error, card_precision, card_precision_by_day, expected_cost, threshold_at_fpr
 from vedette.clock import DAY
 from vedette.errors import InputError
 
@@ -22,29 +22,31 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """One entry on one test.
 
     Attributes:
-        auc: Over transactions.
+        auc: Area under the ROC curve, over transactions.
         ap: Average precision (AUPRC), over transactions.
         cp100: Card precision at 100, mean over days; None where rows have no card.
+        best_cp100: What a perfect ranking would reach; None where rows have no card.
         precision: At the threshold chosen on validation.
-        recall: Likewise.
-        f1: Likewise.
+        recall: At the threshold chosen on validation.
+        f1: At the threshold chosen on validation.
         recall_at_fpr_01: Recall while 0.1 % of the honest payments are flagged.
-        recall_at_fpr_05: 0.5 %.
-        recall_at_fpr_1: 1 %.
+        recall_at_fpr_05: Recall while 0.5 % of them are flagged.
+        recall_at_fpr_1: Recall while 1 % of them are flagged.
         calibration_error: Expected calibration error over 20 bins with equally many rows.
         cost: Minor units lost at the threshold.
-        saved: Share of the loss without any model that is avoided.
-        threshold: As chosen.
+        saved: Share of the loss without any model that this one avoids.
+        threshold: The threshold chosen on validation.
         fit_s: Seconds to train on all training rows.
         predict_s: Seconds to score the test.
-        training_rows: How many taught.
-        rows: How many were judged.
+        training_rows: Number of training rows.
+        rows: Number of test rows.
         frauds: Frauds among them.
     """
 
     auc: float
     ap: float
     cp100: float | None
+    best_cp100: float | None
     precision: float
     recall: float
     f1: float
@@ -62,7 +64,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     frauds: int
 
 
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+class CaseFigures(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of one entry on one case, and the replicates of its bootstrap."""
 
     case: str
@@ -82,7 +84,7 @@ def measure(
     predict_s: float,
     training_rows: int,
 ) -> tuple[Figures, dict[str, list[float]]]:
-    """Figures of probabilities on a test, and their replicates.
+    """Return the metrics of probabilities on a test, and their bootstrap replicates.
 
     Raises:
         InputError: The test holds no fraud, or nothing else.
@@ -103,6 +105,9 @@ def measure(
         auc=float(roc_auc_score(fraud, score)),
         ap=float(average_precision_score(fraud, score)),
         cp100=float(days.mean()) if cards else None,
+        best_cp100=(
+            card_precision(fraud.astype(np.float64), fraud, frame.account, frame.event_time // DAY) if cards else None
+        ),
         precision=precision,
         recall=recall,
         f1=2 * precision * recall / max(precision + recall, 1e-12),
@@ -121,7 +126,7 @@ def measure(
 
 
 def bootstrap(score: Floats, fraud: NDArray[np.bool_], days: Floats, seed: int = 0) -> dict[str, list[float]]:
-    """AUC and AP of resampled rows, and card precision of resampled days.
+    """Return the AUC and AP of resampled rows, and the card precision of resampled days.
 
     Each row counts a Poisson(1) number of times, which is the bootstrap for many rows. Rows of equal score stay
     together.
@@ -146,8 +151,8 @@ def bootstrap(score: Floats, fraud: NDArray[np.bool_], days: Floats, seed: int =
     return found
 
 
-def mean(outcomes: list[Outcome]) -> dict[str, float | None]:
-    """The mean of every figure over the cases; None where a case has none."""
+def mean(outcomes: list[CaseFigures]) -> dict[str, float | None]:
+    """Return the mean of every figure over the cases; None where a case has none."""
     rows = [msgspec.to_builtins(outcome.figures) for outcome in outcomes]
     return {
         name: None if any(row[name] is None for row in rows) else float(np.mean([row[name] for row in rows]))
@@ -155,8 +160,8 @@ def mean(outcomes: list[Outcome]) -> dict[str, float | None]:
     }
 
 
-def intervals(outcomes: list[Outcome]) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals of the means."""
+def intervals(outcomes: list[CaseFigures]) -> dict[str, tuple[float, float]]:
+    """Return 95 % bootstrap intervals of the means."""
     result: dict[str, tuple[float, float]] = {}
     for name in outcomes[0].replicates:
         samples = [outcome.replicates[name] for outcome in outcomes]

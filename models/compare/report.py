@@ -1,33 +1,39 @@
-"""The comparison as one HTML file that needs nothing else."""
+"""The comparison as one self-contained HTML file; needs the extra `models`."""
 
 import html
 from pathlib import Path
 
 import numpy as np
-import plotly.graph_objects as go
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from adapters.extras import needs_extra
 from models.compare.rows import caught
-from models.compare.run import Verdict
+from models.compare.run import CaseResult, EntryResult
 from models.compare.source import Case
 from models.compare.spec import Spec
 from models.metrics import card_precision_by_day
-from models.zoo.entry import Entry
+from models.zoo.entry import ModelEntry
 from vedette.clock import DAY
 
+with needs_extra("models", "the report of a comparison"):
+    import plotly.graph_objects as go
+
 Floats = NDArray[np.float64]
-Judged = list[tuple[Entry, list[Verdict]]]
 
 POINTS = 400
-"""A curve is drawn with at most so many."""
+"""Maximum number of points of a curve."""
 
 _STYLE = "body{font:15px system-ui;margin:2rem auto;max-width:1100px;padding:0 1rem}td,th{padding:.2rem .6rem}"
 
 
-def write(path: Path, spec: Spec, cases: list[Case], judged: Judged) -> None:
-    """Draw all curves and write the file; every curve pools the tests of all cases."""
-    curves = [_Pooled(entry, verdicts, cases) for entry, verdicts in judged]
+def write(path: Path, spec: Spec, cases: list[Case], compared: list[EntryResult]) -> None:
+    """Draw all curves and write the file; every curve pools the tests of all cases.
+
+    Raises:
+        UnavailableError: Plotly is not installed.
+    """
+    curves = [_Pooled(entry, results, cases) for entry, results in compared]
     figures = [
         ("Precision and recall", _lines(curves, _precision_recall, "recall", "precision")),
         ("ROC", _lines(curves, _roc, "false positives / honest", "recall")),
@@ -35,12 +41,12 @@ def write(path: Path, spec: Spec, cases: list[Case], judged: Judged) -> None:
         ("Cost against threshold", _lines(curves, lambda c: _cost(c, spec.contact_cost), "threshold", "major units")),
         ("Calibration", _lines(curves, _calibration, "probability", "frequency", log=True)),
         ("Mean score of honest payments by day", _lines(curves, _drift, "day", "probability")),
-        ("Importance, share of each model's total", _importance(judged)),
+        ("Importance, share of each model's total", _importance(compared)),
         ("Confusion at the chosen threshold", _confusion(curves)),
         *([("Share of each scenario's frauds found there", _scenarios(curves))] if curves[0].caught else []),
     ]
     parts = [f"<!doctype html><meta charset=utf-8><title>Comparison</title><style>{_STYLE}</style>"]
-    parts += [f"<h1>Comparison</h1><p>{html.escape(spec.about)} {len(cases)} tests.</p>"]
+    parts += [f"<h1>Comparison</h1><p>{html.escape(spec.description)} {len(cases)} tests.</p>"]
     for number, (title, figure) in enumerate(figures):
         drawing = figure.to_html(full_html=False, include_plotlyjs=number == 0)
         parts.append(f"<h2>{html.escape(title)}</h2>{drawing}")
@@ -49,15 +55,15 @@ def write(path: Path, spec: Spec, cases: list[Case], judged: Judged) -> None:
 
 
 class _Pooled:
-    """An entry's test rows of all cases."""
+    """The test rows of all cases, with the scores of one entry."""
 
-    def __init__(self, entry: Entry, verdicts: list[Verdict], cases: list[Case]) -> None:
+    def __init__(self, entry: ModelEntry, results: list[CaseResult], cases: list[Case]) -> None:
         history = f"{entry.history} d" if entry.history else "all history"
         self.title = f"{entry.title} ({entry.features}, {history})"
-        self.scores = [np.array(verdict.score) for verdict in verdicts]
+        self.scores = [np.array(result.score) for result in results]
         self.tests = [case.frame.take(case.test) for case in cases]
-        self.caught = caught(verdicts, cases)
-        self.thresholds = [verdict.outcome.figures.threshold for verdict in verdicts]
+        self.caught = caught(results, cases)
+        self.thresholds = [result.outcome.figures.threshold for result in results]
         self.score: Floats = np.concatenate(self.scores)
         self.fraud: NDArray[np.bool_] = np.concatenate([test.fraud for test in self.tests])
         self.amount: NDArray[np.int64] = np.concatenate([test.amount for test in self.tests])
@@ -82,7 +88,7 @@ def _thin(*columns: Floats) -> tuple[Floats, ...]:
 
 def _precision_recall(curve: _Pooled) -> tuple[Floats, ...]:
     precision, recall, _ = precision_recall_curve(curve.fraud, curve.score, drop_intermediate=True)
-    # Points evenly spread over recall: nearly all thresholds lie where nothing is found any more.
+    # Points are spread evenly over recall, as nearly all thresholds lie where no further fraud is found.
     keep = np.unique(np.searchsorted(-recall, -np.linspace(1, 0, POINTS)))
     keep = keep[keep < len(recall)]
     return recall[keep], precision[keep]
@@ -130,12 +136,12 @@ def _drift(curve: _Pooled) -> tuple[Floats, ...]:
     return days.astype("datetime64[D]"), means
 
 
-def _importance(judged: Judged) -> go.Figure:
+def _importance(compared: list[EntryResult]) -> go.Figure:
     figure = go.Figure()
-    for entry, verdicts in judged:
+    for entry, results in compared:
         total: dict[str, float] = {}
-        for verdict in verdicts:
-            for name, weight in verdict.outcome.importance.items():
+        for result in results:
+            for name, weight in result.outcome.importance.items():
                 total[name] = total.get(name, 0.0) + weight
         everything = sum(total.values())
         if everything:

@@ -1,53 +1,61 @@
-"""One entry on one case: fit, calibrate, choose the threshold, judge. What was judged before is read again."""
+"""Entries on cases: fit, calibrate, choose the threshold, test. Results computed earlier are read from the cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from adapters.files import write_atomically
 from features.catalogue import NAMES
-from models import calibration, zoo
+from models import calibration, leakage, zoo
 from models.compare import figures
-from models.compare.figures import Outcome
+from models.compare.figures import CaseFigures
 from models.compare.source import Case, digest
-from models.guards import leakage
 from models.metrics import threshold_at_lowest_cost
 from models.train import LEAST_FRAUDS
-from models.zoo import Entry
+from models.zoo import ModelEntry
 from vedette.errors import InputError
 
 RECIPE = 2
-"""Raised when the same entry on the same rows would give other figures."""
+"""Version of the recipe, increased when the same entry on the same rows would give different figures."""
 
 VALIDATION = 0.2
-"""Share of the training rows, the latest in time, that calibrate and choose the threshold."""
+"""Share of the training rows, the latest in time, used for calibration and for choosing the threshold."""
 
 _LIBRARIES = ("lightgbm", "numpy", "scikit-learn", "xgboost-cpu", "xgboost", "imbalanced-learn", "keras", "jax")
 
 
-class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+class CaseResult(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of an entry on a case and, for the report, its probabilities of the test rows."""
 
-    outcome: Outcome
+    outcome: CaseFigures
     score: list[float]
 
 
-class Judge:
-    """Trains and measures; what was judged before is kept under a name made of everything it depends on.
+class EntryResult(NamedTuple):
+    """An entry with its result on every case."""
 
-    A comparison that was interrupted goes on where it stopped, and one that ran before is only read.
+    entry: ModelEntry
+    results: list[CaseResult]
+
+
+class Evaluator:
+    """Trains and evaluates entries, and caches each result under a key made of everything it depends on.
+
+    An interrupted comparison continues where it stopped, and a completed one is only read.
 
     Args:
-        cache: Where verdicts are kept.
+        cache: Folder of cached results.
         contact_cost: Minor units that a false alarm costs.
-        clock: Seconds, for the times.
-        seed: Of everything random.
-        threads: At most this many at once.
-        scheduler: Of a Dask cluster, see models.zoo.fit.
+        clock: Returns seconds, for the times of training and scoring.
+        seed: Seed of everything random.
+        threads: Maximum number of training threads.
+        scheduler: Address of a Dask cluster, see models.zoo.fit; empty for none.
     """
 
     def __init__(
@@ -66,8 +74,8 @@ class Judge:
         self._fit = partial(zoo.fit, seed=seed, threads=threads, scheduler=scheduler)
         self._asked = (RECIPE, contact_cost, seed, *(["dask"] if scheduler else []))
 
-    def __call__(self, entry: Entry, case: Case) -> Verdict:
-        """The verdict on an entry, from the cache if it is there.
+    def __call__(self, entry: ModelEntry, case: Case) -> CaseResult:
+        """Return the result of an entry on a case, from the cache if it is there.
 
         Raises:
             InputError: Too few frauds, the split leaks, or the entry cannot be trained.
@@ -76,21 +84,19 @@ class Judge:
         path = self._cache / f"{digest(msgspec.json.encode(dependencies))[:32]}.msgpack"
         if path.exists():
             try:
-                return msgspec.msgpack.decode(path.read_bytes(), type=Verdict)
+                return msgspec.msgpack.decode(path.read_bytes(), type=CaseResult)
             except msgspec.MsgspecError:
-                path.unlink()  # cut short by a full disk, or of another layout: judged anew
-        verdict = self._judge(entry, case)
-        self._cache.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(msgspec.msgpack.encode(verdict))
-        part.replace(path)
-        return verdict
+                path.unlink()  # cut short by a full disk, or in another layout: computed again
+        result = self._evaluate(entry, case)
+        write_atomically(path, msgspec.msgpack.encode(result))
+        return result
 
-    def _judge(self, entry: Entry, case: Case) -> Verdict:
-        """Train and measure.
+    def _evaluate(self, entry: ModelEntry, case: Case) -> CaseResult:
+        """Train and evaluate.
 
-        As in models.train: the earlier rows teach a first model, whose margins on the later ones make the calibration
-        and the threshold; then the same entry learns from all rows and keeps both. The test is used once, at the end.
+        As in models.train: a first model is trained on the earlier rows, and its margins on the later rows give the
+        calibration and the threshold. Then the same entry is trained on all rows and keeps both. The test is used once,
+        at the end.
         """
         frame, rows = case.frame, case.history(entry.history)
         if not len(rows):
@@ -126,12 +132,39 @@ class Judge:
             predict_s=predict_s,
             training_rows=len(rows),
         )
-        outcome = Outcome(case=case.name, figures=measured, replicates=replicates, importance=fitted.importance(frame))
-        return Verdict(outcome=outcome, score=score.tolist())
+        outcome = CaseFigures(
+            case=case.name, figures=measured, replicates=replicates, importance=fitted.importance(frame)
+        )
+        return CaseResult(outcome=outcome, score=score.tolist())
+
+
+def compare(
+    entries: Iterable[ModelEntry],
+    cases: list[Case],
+    evaluate: Evaluator,
+    on_case: Callable[[], None] = lambda: None,
+) -> Iterator[EntryResult]:
+    """Evaluate every entry on every case, and yield each entry once all its cases are done.
+
+    Args:
+        entries: The entries to compare.
+        cases: Trainings with their tests.
+        evaluate: Trains and evaluates.
+        on_case: Called after each case.
+
+    Raises:
+        InputError: As Evaluator.
+    """
+    for entry in entries:
+        results: list[CaseResult] = []
+        for case in cases:
+            results.append(evaluate(entry, case))
+            on_case()
+        yield EntryResult(entry, results)
 
 
 def libraries() -> dict[str, str]:
-    """Versions of what trains."""
+    """Return the versions of the libraries that train."""
     found: dict[str, str] = {}
     for name in _LIBRARIES:
         with suppress(PackageNotFoundError):

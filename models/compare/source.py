@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from models.compare.spec import Columns
+from adapters.files import atomic_file
+from models.compare.spec import TableColumns
 from models.frame import Frame, collect, with_extra
 from models.protocol import Protocol, folds
 from vedette.clock import DAY
@@ -20,7 +21,7 @@ TABLES = ("account", "event_time", "amount", "fraud", "labelled_at")
 MATRIX, NAMES = "matrix.f64", "names.txt"
 
 SCENARIO = "scenario"
-"""Column and group: how a fraud was done, empty for an honest payment."""
+"""Column and group: how a fraud was committed; empty for an honest payment."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,13 @@ class Case:
     """One training and its test.
 
     Attributes:
-        name: The day on which training starts, or what the case is.
+        name: The day on which training starts, or a description of the case.
         frame: All rows.
-        training: Which may teach, however far back.
-        test: Which are judged.
-        cards: Whether the accounts mean something, so that card precision can be told.
+        training: Rows that may be trained on, however far back.
+        test: Rows of the test.
+        cards: Whether the accounts are real, so that card precision is meaningful.
         digest: Identifies the data and the rows.
-        delay: Days that a label takes to arrive; none is told of a table.
+        delay: Days that a label takes to arrive; 0 for a table.
         training_end: Milliseconds; an entry's history reaches back from here.
     """
 
@@ -48,14 +49,14 @@ class Case:
     training_end: int
 
     def history(self, days: int) -> NDArray[np.int64]:
-        """The training rows of the last days; all of them if that is 0."""
+        """Return the training rows of the last `days` days; all of them if that is 0."""
         if not days:
             return self.training
         return self.training[self.frame.event_time[self.training] >= self.training_end - days * DAY]
 
 
 def digest(*parts: bytes) -> str:
-    """SHA-256 over parts, each with its length."""
+    """Return the SHA-256 over parts, each preceded by its length."""
     whole = hashlib.sha256()
     for part in parts:
         whole.update(len(part).to_bytes(8, "big"))
@@ -64,10 +65,10 @@ def digest(*parts: bytes) -> str:
 
 
 def file_digest(files: Iterable[Path]) -> str:
-    """SHA-256 over the contents of files.
+    """Return the SHA-256 over the contents of files.
 
     Raises:
-        InputError: One cannot be read.
+        InputError: A file cannot be read.
     """
     whole = hashlib.sha256()
     for file in files:
@@ -80,7 +81,7 @@ def file_digest(files: Iterable[Path]) -> str:
 
 
 def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, ...]) -> Frame:
-    """Write what the backfill gives, batch by batch, so that the matrix never stands in memory, and map it from disk.
+    """Write the output of a backfill batch by batch, so that the matrix is never in memory, and map it from disk.
 
     Raises:
         InputError: As models.frame.collect.
@@ -89,7 +90,7 @@ def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, .
     small: list[pa.RecordBatch] = []
     scenarios: list[pa.Array] = []
     names: tuple[str, ...] = ()
-    with (folder / f"{MATRIX}.part").open("wb") as stream:
+    with atomic_file(folder / MATRIX) as part, part.open("wb") as stream:
         for batch in batches:
             names = names or with_extra(features, batch.schema.names)
             labelled = batch.filter(batch.column("fraud").is_valid())
@@ -101,13 +102,12 @@ def keep(folder: Path, batches: Iterable[pa.RecordBatch], features: tuple[str, .
     for name in TABLES:
         np.save(folder / f"{name}.npy", getattr(frame, name))
     np.save(folder / f"{SCENARIO}.npy", pa.chunked_array(scenarios).to_numpy().astype(np.str_))
-    (folder / f"{MATRIX}.part").replace(folder / MATRIX)
     (folder / NAMES).write_text("\n".join(names), encoding="utf-8")
     return _mapped(folder)
 
 
 def kept(folder: Path) -> Frame | None:
-    """What `keep` has written; None if it has not."""
+    """Return the frame that `keep` has written; None if there is none."""
     written = all((folder / name).exists() for name in (NAMES, f"{SCENARIO}.npy"))
     return _mapped(folder) if written else None
 
@@ -125,12 +125,12 @@ def _mapped(folder: Path) -> Frame:
 
 
 def stream_cases(frame: Frame, protocol: Protocol, starts: tuple[int, ...], data: str) -> list[Case]:
-    """The folds of a stream of transactions.
+    """Return the folds of a stream of transactions.
 
     Args:
         frame: All transactions, in the order of event time.
         protocol: Lengths and the label delay.
-        starts: Milliseconds UTC at which training starts; none for the last folds that fit.
+        starts: Times in milliseconds UTC at which training starts; empty for the last folds that fit.
         data: Digest of the data.
 
     Raises:
@@ -154,8 +154,8 @@ def stream_cases(frame: Frame, protocol: Protocol, starts: tuple[int, ...], data
     ]
 
 
-def table(files: list[Path], columns: Columns) -> Frame:
-    """Rows whose features are ready, in the order of time; files one after the other.
+def table(files: list[Path], columns: TableColumns) -> Frame:
+    """Return rows whose features are already computed, in the order of time, one file after the other.
 
     Raises:
         InputError: A column is missing, or the rows are not in the order of time.
@@ -180,7 +180,7 @@ def table(files: list[Path], columns: Columns) -> Frame:
 
 
 def table_case(frame: Frame, test_rows: int, data: str) -> Case:
-    """One split in time: the last rows are the test, and with them those of the same moment as the first of them."""
+    """Return one split in time: the test is the last rows, with every row of the same moment as the first of them."""
     cut = int(np.searchsorted(frame.event_time, frame.event_time[len(frame) - test_rows]))
     training, test = np.arange(cut), np.arange(cut, len(frame))
     whole = digest(data.encode(), str(cut).encode())

@@ -5,14 +5,15 @@ from typing import Literal
 
 import msgspec
 
-from models.zoo.entry import Entry
+from models.zoo.entry import ModelEntry
 from vedette.errors import InputError
+from vedette.text import read_text
 
-KNOWN = ("handbook", "ulb")
+KNOWN = ("handbook", "ulb", "attacks")
 
 
-class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which columns of a table mean what; all others are features. Time is in seconds."""
+class TableColumns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The meaning of a table's columns; all others are features. Time is in seconds."""
 
     time: str
     amount: str
@@ -20,13 +21,22 @@ class Columns(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 class Folds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Lengths in days, and the days on which training starts; without them the last `number` folds that fit."""
+    """Lengths in days, and the days on which training starts; by default the last `number` folds that fit."""
 
     training: int = 7
     delay: int = 7
     test: int = 7
     number: int = 4
     starts: tuple[str, ...] = ()
+
+
+class Simulated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Payments of `vedette simulate` with all scenarios."""
+
+    customers: int = 5_000
+    terminals: int = 10_000
+    days: int = 90
+    seed: int = 0
 
 
 class Published(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,50 +52,52 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """A comparison.
 
     Attributes:
-        kind: `stream` are transactions that go through the feature kernel and the folds of the handbook; `table` has
-            its features ready, and the last share of its rows in time is the test.
-        about: One sentence.
-        files: Looked for in this order when the command names none.
-        mapping: How the files of a stream are to be read.
-        columns: Of a table.
-        folds: Of a stream.
-        test_share: Of a table without a file for the test.
+        kind: `stream` is transactions that go through the feature kernel and the folds of the handbook; `table` is rows
+            whose features are already computed, the last share of which in time is the test.
+        about: A one-sentence description.
+        files: Files that are looked for, in this order, when the command names none.
+        mapping: The mapping with which the files of a stream are read.
+        simulated: Payments to simulate, for a stream, when neither the command nor `files` names any.
+        columns: The columns of a table.
+        folds: The folds of a stream.
+        test_share: Share of the rows that form the test, for a table without a separate test file.
         contact_cost: Minor units that a false alarm costs.
-        entries: What is compared.
-        published: What stands beside it.
+        entries: The entries to compare.
+        published: Published results to show next to them.
     """
 
     kind: Literal["stream", "table"]
-    about: str = ""
+    description: str = ""
     files: tuple[str, ...] = ()
     mapping: str = ""
-    columns: Columns | None = None
+    simulated: Simulated | None = None
+    columns: TableColumns | None = None
     folds: Folds = Folds()
     test_share: float = 0.2
     contact_cost: int = 500
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[ModelEntry, ...] = ()
     published: tuple[Published, ...] = ()
 
 
 def load(name: str) -> Spec:
-    """The comparison of this name, or of this file.
+    """Return the comparison of this name, or in this file.
 
     Raises:
         InputError: There is no such file, or it is not valid.
     """
     path = Path(__file__).parent / f"{name}.toml" if name in KNOWN else Path(name)
     try:
-        return msgspec.toml.decode(path.read_bytes(), type=Spec)
-    except OSError as error:
+        return msgspec.toml.decode(read_text(path), type=Spec)
+    except InputError as error:
         raise InputError(
-            f"protocol {name!r} cannot be read: {error.strerror}", remedy=f"name {', '.join(KNOWN)} or a TOML file"
+            f"protocol {name!r}: {error.args[0]}", remedy=error.remedy or f"name {', '.join(KNOWN)} or a TOML file"
         ) from error
     except msgspec.MsgspecError as error:
         raise InputError(f"protocol {path}: {error}", remedy="see docs/models.md for its layout") from error
 
 
-def narrow(spec: Spec, models: tuple[str, ...], *, deep: bool) -> tuple[Entry, ...]:
-    """The entries of these models, or all of them but the deep ones.
+def narrow(spec: Spec, models: tuple[str, ...], *, deep: bool) -> tuple[ModelEntry, ...]:
+    """Return the entries of these models, or all but the deep ones if none is named.
 
     Raises:
         InputError: The protocol has no entry of a model that was asked for.

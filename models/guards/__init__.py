@@ -1,5 +1,5 @@
-"""Guards before training: data that cannot be right, and knowledge that the model will not have in service.
+"""Checks of a labelled file before anything is trained on it.
 
-`quality.check(batch table)` reports on the data; `leakage.check(frame, split)` refuses what leaks;
-`boosting.check(parameters, labels)` refuses LightGBM's start, which spoils the ranking of rare frauds.
+`quality.check(rows)` reports data that cannot be right. Leakage is refused where rows are split and trained on:
+`models.leakage`, `models.boosting_start`.
 """

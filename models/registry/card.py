@@ -1,10 +1,11 @@
-"""The model card: what a version is for, what it learned from, how it does and on whom, and what a regulator asks."""
+"""The model card: purpose, training data, performance, fairness, and regulatory checklists."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import lightgbm
@@ -12,10 +13,12 @@ import markupsafe
 import msgspec
 from markdown_it import MarkdownIt
 
-from features.catalogue import CATALOGUE, Feature
+from features.catalogue import CATALOGUE
+from features.feature import Feature
 from models.evaluate import mean
 from models.folder import Contract, read_booster, read_contract
-from models.registry.store import Change, Version
+from models.metrics import wilson
+from models.registry.store import StandingChange, Version
 from models.segments import Segment, pooled
 from vedette.clock import format_time
 from vedette.errors import InputError
@@ -26,10 +29,31 @@ PURPOSE = (
     "the policy turns it into approve, challenge, review or decline."
 )
 
-LEAST_HONEST = 1_000
-"""A part with fewer honest payments says nothing about its rate of false alarms."""
-
 _FAIR = (0.8, 1.25)
+"""Multiples of the overall rate of false alarms within which a segment is not reported: the four-fifths rule of the
+US Uniform Guidelines on Employee Selection Procedures (1978), and its inverse."""
+
+
+class Disparity(NamedTuple):
+    """A segment whose honest payments are flagged at a different rate from the overall one.
+
+    Attributes:
+        segment: The segment.
+        honest: Number of its honest payments.
+        ratio: Its rate of false alarms over that of all payments.
+        low: Lower end of the 95 % interval of the ratio.
+        high: Upper end.
+        certain: Whether the whole interval lies outside the range that is not reported.
+    """
+
+    segment: Segment
+    honest: int
+    ratio: float
+    low: float
+    high: float
+    certain: bool
+
+
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430 }}
@@ -45,22 +69,22 @@ def card(
     folder: Path,
     *,
     previous: Contract | None,
-    changes: list[Change],
+    changes: list[StandingChange],
     answers: Mapping[str, str],
     purpose: str = PURPOSE,
 ) -> str:
-    """The card as Markdown.
+    """Return the card as Markdown.
 
     Args:
-        version: The version.
-        folder: Its folder.
+        version: The registered version.
+        folder: Model folder of the version.
         previous: Contract of the version that this one is compared with.
         changes: Every change of what is in service.
-        answers: What a person answers to items of the checklists, by id.
-        purpose: A sentence or more.
+        answers: Answers to items of the checklists, by id.
+        purpose: Purpose of the model, in a sentence or more.
 
     Raises:
-        InputError: There is an answer to an item that is none.
+        InputError: An answer names an unknown item.
         ModelError: The folder cannot be read.
     """
     contract = read_contract(folder)
@@ -79,12 +103,11 @@ def card(
         "folds": [(format_time(fold.test_start)[:10], fold.test) for fold in contract.folds],
         "segments": parts,
         "unequal": _unequal(parts),
-        "least": LEAST_HONEST,
         "features": _features(folder, contract),
         "differences": differences(previous, contract) if previous else [],
         "changes": [(format_time(change.at), change) for change in changes if change.version == str(version.ref)],
     }
-    # The text is Markdown, whose renderer escapes HTML; what is put into a table may not end its cell.
+    # The text is Markdown, whose renderer escapes HTML; text in a table must not end its cell.
     environment = jinja2.Environment(finalize=_cell, undefined=jinja2.StrictUndefined)  # noqa: S701
     environment.globals["number_or_dash"] = lambda value, form: "n/a" if value is None else form % value
     facts["checklists"] = _checklists(environment, facts, answers)
@@ -92,7 +115,7 @@ def card(
 
 
 def html(title: str, markdown: str) -> str:
-    """A card as a page that needs nothing else; HTML in the text stays text."""
+    """Return a card as a self-contained page; HTML in the text is escaped."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
     return _PAGE.format(title=markupsafe.escape(title), body=body)
 
@@ -114,21 +137,26 @@ def _checklists(
     return [{"name": entry["name"], "note": entry["note"], "items": entry["item"]} for entry in lists]
 
 
-def _unequal(parts: list[Segment]) -> list[tuple[Segment, float]]:
-    """Parts whose honest payments are flagged at another rate than all."""
-    overall = next((part.false_positive_rate for part in parts if part.by == "all"), None)
+def _unequal(segments: list[Segment]) -> list[Disparity]:
+    """Return the segments whose honest payments are flagged at a different rate, the most certain first."""
+    overall = next((segment.false_positive_rate for segment in segments if segment.by == "all"), None)
     if not overall:
         return []
-    ratios = [
-        (part, (part.false_positive_rate or 0.0) / overall)
-        for part in parts
-        if part.by != "all" and part.rows - part.frauds >= LEAST_HONEST
-    ]
-    return [(part, ratio) for part, ratio in ratios if not _FAIR[0] <= ratio <= _FAIR[1]]
+    found: list[Disparity] = []
+    for segment in segments:
+        honest = segment.rows - segment.frauds
+        if segment.by == "all" or not honest:
+            continue
+        interval = wilson((segment.flagged - segment.caught) / honest, honest)
+        ratio, low, high = (value / overall for value in interval)
+        if not _FAIR[0] <= ratio <= _FAIR[1]:
+            certain = high < _FAIR[0] or low > _FAIR[1]
+            found.append(Disparity(segment, honest, ratio, low, high, certain))
+    return sorted(found, key=lambda disparity: (not disparity.certain, -abs(math.log(max(disparity.ratio, 1e-3)))))
 
 
 def _features(folder: Path, contract: Contract) -> list[tuple[Feature, float]]:
-    """The features, those that gain most first, each with its share of the gain."""
+    """Return the features with their share of the gain, the largest first."""
     known = {feature.name: feature for feature in CATALOGUE}
     booster = lightgbm.Booster(model_str=read_booster(folder, contract))
     gains = booster.feature_importance("gain").tolist()
@@ -145,7 +173,7 @@ def _vendor(name: str) -> Feature:
 
 
 def differences(before: Contract, now: Contract) -> list[tuple[str, str, str]]:
-    """What differs between two models, before and now, in words."""
+    """Return the differences between two models in words: item, before, now."""
     rows = [
         ("trained on", _span(before), _span(now)),
         ("payments", f"{before.training_rows:,}", f"{now.training_rows:,}"),

@@ -1,20 +1,22 @@
-"""Versions of the model in MLflow: a run each with parameters, metrics, data hash, code; aliases say which is what."""
+"""Versions of the model in MLflow: one run each with parameters, metrics, data hash and code; aliases name roles."""
 
 import tempfile
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from models.registry.mlflow import library, metrics, tags
-from models.registry.served import checked, contract_sha256, copy, keep
-from models.scorer import load_scorer
+from models.registry.model_cache import checked, contract_sha256, copy, keep
 from vedette.control import ModelRef, Models
 from vedette.errors import InputError, ModelError
 from vedette.settings import RegistrySettings
 
 Standing = Literal["champion", "challenger", "previous", "registered", "archived"]
 Alias = Literal["champion", "challenger", "previous"]
+Act = Literal["promote", "start_trial", "end_trial", "rollback", "archive"]
+
+_T = TypeVar("_T")
 
 _MODEL = "model"
 _ARCHIVED = "archived"
@@ -26,9 +28,9 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     """A registered version.
 
     Attributes:
-        number: Counts up, from 1.
-        ref: Name, version and what proves it.
-        standing: What it is used for.
+        number: Sequential number, from 1.
+        ref: Name, version and contract hash.
+        standing: Role of the version.
         registered_at: Milliseconds UTC.
         run: MLflow's run that holds its folder and card.
     """
@@ -40,22 +42,22 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     run: str
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class StandingChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A change of what is in service: who, why, when (milliseconds UTC)."""
 
     at: int
-    act: Literal["promote", "challenge", "withdraw", "rollback", "archive"]
+    act: Act
     version: str
     approver: str
     reason: str
-    share: float | None = None
+    rollout_fraction: float | None = None
 
 
 class Registry:
     """The registry that the settings name.
 
     Raises:
-        UnavailableError: It does not answer, or MLflow is not installed.
+        UnavailableError: The registry does not answer, or MLflow is not installed.
     """
 
     def __init__(self, settings: RegistrySettings) -> None:
@@ -66,20 +68,18 @@ class Registry:
             if database != settings.url:
                 Path(database).parent.mkdir(parents=True, exist_ok=True)
             self._client = mlflow.MlflowClient(tracking_uri=settings.url, registry_uri=settings.url)
-            experiment = self._client.get_experiment_by_name(self._name)
-            if experiment is None:
-                place = None if "://" in settings.url and database == settings.url else _uri(settings.artifacts)
-                self._experiment = self._client.create_experiment(self._name, artifact_location=place)
+            # The tracking half of MLflow takes another second to load, and only registering a version needs it.
+            if not self._client.search_registered_models(f"name = '{self._name}'"):
                 self._client.create_registered_model(self._name)
-            else:
-                self._experiment = experiment.experiment_id
 
     def register(self, folder: Path, at: int) -> Version:
-        """Take a model folder in as a new version; one that is registered already is returned as it is.
+        """Register a model folder as a new version; a folder that is already registered is returned as it is.
 
         Raises:
-            ModelError: The folder is not whole, or does not fit this version's features.
+            ModelError: The folder is incomplete, or does not match the feature catalogue in force.
         """
+        from models.scorer import load_scorer  # noqa: PLC0415 - brings LightGBM, which takes seconds
+
         scorer = load_scorer(folder)
         contract = scorer.contract
         ref = ModelRef(name=contract.name, version=contract.version, contract_sha256=contract_sha256(folder))
@@ -87,7 +87,7 @@ class Registry:
             return known[0]
         with library():
             run = self._client.create_run(
-                self._experiment, start_time=at, run_name=str(ref), tags=tags(contract)
+                self._experiment(), start_time=at, run_name=str(ref), tags=tags(contract)
             ).info  # fmt: skip
             for name, value in msgspec.to_builtins(contract.config).items():
                 self._client.log_param(run.run_id, name, value)
@@ -104,20 +104,30 @@ class Registry:
         keep(self._settings, ref, lambda into: copy(folder, into))
         return self.find(str(made.version))
 
+    def _experiment(self) -> str:
+        """Return the id of the experiment that holds the runs; it is created on first use."""
+        experiment = self._client.get_experiment_by_name(self._name)
+        if experiment is not None:
+            return str(experiment.experiment_id)
+        url = self._settings.url
+        remote = "://" in url and not url.startswith("sqlite:///")
+        location = None if remote else _uri(self._settings.artifacts)
+        return str(self._client.create_experiment(self._name, artifact_location=location))
+
     def versions(self) -> list[Version]:
-        """All versions, the oldest first."""
+        """Return all versions, the oldest first."""
         with library():
             named = self._client.get_registered_model(self._name).aliases
             found = self._client.search_model_versions(f"name = '{self._name}'", max_results=10_000)
-        # A version may have two aliases: what it does now goes before what it did.
+        # A version may have two aliases: its current role takes precedence over a former one.
         aliases = {int(named[alias]): alias for alias in ("previous", "challenger", "champion") if alias in named}
         return sorted((_version(entry, aliases) for entry in found), key=lambda version: version.number)
 
     def find(self, reference: str) -> Version:
-        """A version by its number, its standing, `name@version` or `version`.
+        """Return a version by its number, its standing, `name@version` or `version`.
 
         Raises:
-            InputError: There is none.
+            InputError: There is no such version.
         """
         for version in reversed(self.versions()):
             if reference in (str(version.number), version.standing, str(version.ref), version.ref.version):
@@ -127,16 +137,16 @@ class Registry:
         )
 
     def holder(self, alias: Alias) -> Version | None:
-        """Whom an alias names, if anybody."""
+        """Return the version that an alias names, if any."""
         with library():
             number = self._client.get_registered_model(self._name).aliases.get(alias)
         return None if number is None else self.find(str(number))
 
     def folder(self, version: Version) -> Path:
-        """The folder of a version on this machine.
+        """Return the folder of a version on this machine.
 
         Raises:
-            ModelError: It is not what was registered.
+            ModelError: The folder is not the one that was registered.
         """
         return checked(keep(self._settings, version.ref, lambda into: self.download(version, into)), version.ref)
 
@@ -149,13 +159,13 @@ class Registry:
         (into / _MODEL).rmdir()
 
     def attach(self, version: Version, files: dict[str, str]) -> None:
-        """Keep texts, such as the card, beside a version's folder; those there under the same name are replaced."""
+        """Store texts, such as the card, with a version; existing ones of the same name are replaced."""
         with library():
             for name, text in files.items():
                 self._client.log_text(version.run, text, name)
 
     def attached(self, version: Version, name: str) -> str | None:
-        """A text kept beside a version's folder, if there is one of that name."""
+        """Return the text stored with a version under this name, if any."""
         with library():
             if name not in [file.path for file in self._client.list_artifacts(version.run)]:
                 return None
@@ -163,35 +173,31 @@ class Registry:
                 return Path(self._client.download_artifacts(version.run, name, directory)).read_text(encoding="utf-8")
 
     def in_force(self) -> Models | None:
-        """What the registry says is in service; None before the first promotion."""
+        """Return the models in service according to the registry; None before the first promotion."""
         with library():
             text = self._client.get_registered_model(self._name).tags.get(_IN_FORCE)
-        return msgspec.json.decode(text, type=Models) if text else None
+        return _decode(text, Models) if text else None
 
-    def changes(self) -> list[Change]:
-        """Every change of what is in service, the oldest first."""
+    def changes(self) -> list[StandingChange]:
+        """Return every change of what is in service, the oldest first."""
         with library():
             kept = self._client.get_registered_model(self._name).tags
-        return [
-            msgspec.json.decode(text, type=Change) for name, text in sorted(kept.items()) if name.startswith(_CHANGE)
-        ]
+        return [_decode(text, StandingChange) for name, text in sorted(kept.items()) if name.startswith(_CHANGE)]
 
-    def write(self, change: Change) -> None:
-        """Add to the changes.
+    def write(self, change: StandingChange) -> None:
+        """Record a change.
 
         Raises:
-            InputError: Nobody approves, or no reason is given.
+            InputError: Approver or reason is missing.
         """
-        for what, text in (("approver", change.approver), ("reason", change.reason)):
-            if not text.strip():
-                raise InputError(f"a change of what is in service needs a {what}", remedy=f"give --{what}")
+        check_approved(change.approver, change.reason)
         number = len(self.changes())
         with library():
             text = msgspec.json.encode(change).decode()
             self._client.set_registered_model_tag(self._name, f"{_CHANGE}{number:06}", text)
 
     def put(self, models: Models, aliases: dict[Alias, Version | None]) -> None:
-        """Set what is in service, and whom the aliases name; None takes an alias away."""
+        """Set the models in service and the versions that the aliases name; None removes an alias."""
         with library():
             there = self._client.get_registered_model(self._name).aliases
             for alias, version in aliases.items():
@@ -202,18 +208,29 @@ class Registry:
             self._client.set_registered_model_tag(self._name, _IN_FORCE, msgspec.json.encode(models).decode())
 
     def put_away(self, version: Version) -> None:
-        """Mark a version as archived; one to be returned to is that no longer."""
+        """Mark a version as archived; if it was `previous`, it no longer is."""
         with library():
             self._client.set_model_version_tag(self._name, str(version.number), _ARCHIVED, "true")
             if version.standing == "previous":
                 self._client.delete_registered_model_alias(self._name, "previous")
 
 
-def fetch(settings: RegistrySettings, ref: ModelRef) -> Path:
-    """The folder of a version: this machine's copy, which is made from the registry if there is none.
+def check_approved(approver: str, reason: str) -> None:
+    """Check that a change of what is in service has an approver and a reason.
 
     Raises:
-        ModelError: The registry does not have it, or the copy is not what was registered.
+        InputError: One of them is empty.
+    """
+    for name, text in (("approver", approver), ("reason", reason)):
+        if not text.strip():
+            raise InputError(f"a change of what is in service needs a {name}", remedy=f"give --{name}")
+
+
+def fetch(settings: RegistrySettings, ref: ModelRef) -> Path:
+    """Return the folder of a version: this machine's copy, which is made from the registry if there is none.
+
+    Raises:
+        ModelError: The registry does not have it, or the copy is not the one that was registered.
         UnavailableError: The registry does not answer.
     """
 
@@ -225,6 +242,16 @@ def fetch(settings: RegistrySettings, ref: ModelRef) -> Path:
         registry.download(found[0], into)
 
     return checked(keep(settings, ref, fill), ref)
+
+
+def _decode(text: str, kind: type[_T]) -> _T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise InputError(
+            f"the registry holds a record of another layout: {error}",
+            remedy="name a new [registry] model and register the folders again",
+        ) from error
 
 
 def _version(entry: Any, aliases: dict[int, str]) -> Version:

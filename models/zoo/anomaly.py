@@ -1,4 +1,4 @@
-"""Models that learn what is usual, without labels; the unusual scores high."""
+"""Anomaly detectors: trained without labels, they give unusual rows a high score."""
 
 from collections.abc import Callable
 from typing import Any, Self
@@ -9,17 +9,17 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
-from models.zoo.builder import Parameters, Settings
+from models.zoo.builder import FitSettings, Parameters
 from models.zoo.networks import Autoencoder
 
 Floats = NDArray[np.float64]
 
 NEIGHBOURS_FROM = 20_000
-"""Rows that the local outlier factor compares with, drawn evenly: its cost grows with their square."""
+"""Number of rows, drawn evenly, that the local outlier factor compares with: its cost grows with their square."""
 
 
 class Neighbourhood:
-    """Local outlier factor against a sample of the training rows."""
+    """Local outlier factor relative to a sample of the training rows."""
 
     def __init__(self, seed: int, threads: int, parameters: Parameters) -> None:
         self._seed = seed
@@ -33,7 +33,7 @@ class Neighbourhood:
         return self
 
     def score_samples(self, matrix: Floats) -> Floats:
-        """Usual rows score high, as scikit-learn has it."""
+        """Return scores, high for usual rows as in scikit-learn."""
         usual: Floats = self._model.score_samples(matrix)
         return usual
 
@@ -51,21 +51,21 @@ class WithAnomaly(BaseEstimator, TransformerMixin):  # type: ignore[misc]
         return self
 
     def transform(self, matrix: Floats) -> Floats:
-        """One column more than came in."""
+        """Return the matrix with one more column."""
         return np.column_stack([matrix, -self.forest_.score_samples(matrix)])
 
 
-def isolation_forest(settings: Settings) -> Any:
-    """Random cuts isolate the unusual sooner."""
+def isolation_forest(settings: FitSettings) -> Any:
+    """Return an isolation forest, whose random cuts isolate unusual rows sooner."""
     return IsolationForest(random_state=settings.seed, n_jobs=settings.threads, **settings.parameters)
 
 
-def local_outlier_factor(settings: Settings) -> Any:
-    """Less dense than the neighbours."""
+def local_outlier_factor(settings: FitSettings) -> Any:
+    """Return a local outlier factor, which finds rows in less dense surroundings than their neighbours."""
     return Neighbourhood(settings.seed, settings.threads, settings.parameters)
 
 
-BUILDERS: dict[str, Callable[[Settings], Any]] = {
+BUILDERS: dict[str, Callable[[FitSettings], Any]] = {
     "isolation_forest": isolation_forest,
     "local_outlier_factor": local_outlier_factor,
     "autoencoder": Autoencoder,

@@ -1,34 +1,32 @@
-"""TPOT (extra `automl`): whole pipelines found by evolution, judged by the same validations as everything else."""
+"""TPOT (extra `automl`): whole pipelines found by evolution, evaluated on the same validation rows as all others."""
 
 from typing import Any
 
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from adapters.extras import needs_extra
 from models.frame import Frame
 from models.zoo.classic import margins
-from models.zoo.entry import Entry
+from models.zoo.entry import ModelEntry
 from models.zoo.fit import chosen, select
 from models.zoo.search import Found, Pairs
-from vedette.errors import UnavailableError
 
 _WORDS = 100_000
-"""Letters of a pipeline's description; scikit-learn cuts it short at 700."""
+"""Maximum length of a pipeline's description in characters; scikit-learn truncates it at 700."""
 
 
-def search(entry: Entry, frame: Frame, pairs: Pairs, *, minutes: float, seed: int, threads: int) -> Found:
-    """Let TPOT search for some minutes, on the entry's features; its cross-validation is `pairs`.
+def search(entry: ModelEntry, frame: Frame, pairs: Pairs, *, minutes: float, seed: int, threads: int) -> Found:
+    """Run TPOT for some minutes on the entry's features, with `pairs` for cross-validation.
 
     Returns:
-        The pipeline in words as the one parameter `pipeline`, and its mean average precision.
+        The pipeline's description as the only parameter, `pipeline`, and its mean average precision.
 
     Raises:
         UnavailableError: The extra is not installed.
     """
-    try:
-        import tpot  # noqa: PLC0415
-    except ImportError as error:
-        raise UnavailableError("TPOT is not installed", remedy="pip install 'vedette[automl]'") from error
+    with needs_extra("automl", "the search for pipelines"):
+        import tpot  # noqa: PLC0415 - an extra
     rows = np.arange(len(frame))
     matrix, fraud = select(frame, rows, chosen(entry, frame)), frame.fraud.astype(int)
     found: Any = tpot.TPOTEstimator(
@@ -44,9 +42,9 @@ def search(entry: Entry, frame: Frame, pairs: Pairs, *, minutes: float, seed: in
     found.fit(np.nan_to_num(matrix), fraud)
     pipeline = found.fitted_pipeline_
     figures = []
-    for teach, judge in pairs:
-        pipeline.fit(np.nan_to_num(matrix[teach]), fraud[teach])
-        figures.append(average_precision_score(fraud[judge], margins(pipeline, np.nan_to_num(matrix[judge]))))
+    for training, validation in pairs:
+        pipeline.fit(np.nan_to_num(matrix[training]), fraud[training])
+        figures.append(average_precision_score(fraud[validation], margins(pipeline, np.nan_to_num(matrix[validation]))))
     return Found(
         parameters={"pipeline": " ".join(pipeline.__repr__(N_CHAR_MAX=_WORDS).split())},
         average_precision=float(np.mean(figures)),
@@ -56,15 +54,15 @@ def search(entry: Entry, frame: Frame, pairs: Pairs, *, minutes: float, seed: in
 
 
 class _Given:
-    """Validations as scikit-learn's cross-validators give them."""
+    """Fixed validation pairs with the interface of a scikit-learn cross-validator."""
 
     def __init__(self, pairs: Pairs) -> None:
         self._pairs = pairs
 
     def split(self, *_: Any) -> Pairs:
-        """The pairs."""
+        """Return the pairs."""
         return self._pairs
 
     def get_n_splits(self, *_: Any) -> int:
-        """How many."""
+        """Return the number of pairs."""
         return len(self._pairs)

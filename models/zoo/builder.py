@@ -1,4 +1,4 @@
-"""What the builders of the zoo's models share."""
+"""Types and helpers shared by the builders of the zoo's models."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,12 @@ Parameters = dict[str, Parameter]
 _SUREST = 1e-12
 
 LENGTH = 5
-"""Payments of the account that a sequence model sees, this one included; the handbook's choice."""
+"""Number of the account's payments, this one included, that a sequence model reads; the handbook's choice."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a builder is told: the entry's parameters and how it is to be trained."""
+class FitSettings:
+    """Input of a builder: the entry's parameters and how it is to be trained."""
 
     parameters: Parameters
     seed: int
@@ -26,11 +26,11 @@ class Settings:
     weighted: bool
     focal: bool
     scheduler: str = ""
-    """Of the Dask cluster that trains what can be trained there; empty for this machine."""
+    """Address of the Dask cluster that trains the models it can train; empty for this machine."""
 
 
 def log_odds(probability: Floats) -> Floats:
-    """Of probabilities, float64 [n]; finite also where a model is sure."""
+    """Return the log-odds of probabilities, float64 [n]; finite even for probabilities of 0 and 1."""
     clipped = np.clip(probability, _SUREST, 1 - _SUREST)
     odds: Floats = np.log(clipped / (1 - clipped))
     return odds

@@ -1,4 +1,4 @@
-"""Vedette's own model among the others: the very booster that `vedette train` makes."""
+"""Vedette's production model as an entry of the zoo: the same booster that `vedette train` makes."""
 
 from typing import Any, Self
 
@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.train import TrainingConfig
-from models.zoo.builder import Settings
-from models.zoo.cluster import learner
+from models.zoo.builder import FitSettings
+from models.zoo.dask_boosting import learner
 from vedette.errors import InputError
 
 Floats = NDArray[np.float64]
 
 
 class Champion:
-    """`models.train` as a model of the zoo; parameters are those of TrainingConfig."""
+    """`models.train` as a model of the zoo, with the parameters of TrainingConfig."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: FitSettings) -> None:
         unknown = set(settings.parameters) - set(TrainingConfig.__struct_fields__)
         if unknown:
             raise InputError(f"vedette has no parameter {min(unknown)!r}", remedy="see models.train.TrainingConfig")
@@ -35,6 +35,6 @@ class Champion:
         return self
 
     def margins(self, matrix: Floats) -> Floats:
-        """Log-odds, float64 [n]."""
+        """Return log-odds, float64 [n]."""
         result: Floats = self._booster.predict(matrix, raw_score=True, num_threads=self._config.threads)
         return result

@@ -1,4 +1,4 @@
-"""Models that see one payment at a time and learn from labels."""
+"""Supervised models that score one payment at a time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,26 +10,31 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
 
-from models.zoo.builder import Settings, log_odds
-from models.zoo.cluster import Distributed
+from adapters.extras import needs_extra
+from models.zoo.builder import FitSettings, log_odds
+from models.zoo.dask_boosting import Distributed
 from models.zoo.loss import focal
 
 Floats = NDArray[np.float64]
 
 
-def logistic_regression(settings: Settings) -> Any:
-    """Linear in the scaled features."""
+def logistic_regression(settings: FitSettings) -> Any:
+    """Return a logistic regression on scaled features."""
     return LogisticRegression(**{"max_iter": 1000, **settings.parameters})
 
 
-def random_forest(settings: Settings) -> Any:
-    """Trees on bootstrap samples."""
+def random_forest(settings: FitSettings) -> Any:
+    """Return a random forest: trees on bootstrap samples."""
     return RandomForestClassifier(random_state=settings.seed, n_jobs=settings.threads, **settings.parameters)
 
 
-def balanced_bagging(settings: Settings) -> Any:
-    """Trees, each on all frauds and a few honest rows. `depth` is the trees', `share` frauds per honest row."""
-    from imblearn.ensemble import BalancedBaggingClassifier  # noqa: PLC0415 - imbalanced-learn is an extra
+def balanced_bagging(settings: FitSettings) -> Any:
+    """Return trees that each train on all frauds and a few honest rows.
+
+    `depth` is the depth of the trees, `share` the number of frauds per honest row.
+    """
+    with needs_extra("models", "balanced bagging"):
+        from imblearn.ensemble import BalancedBaggingClassifier  # noqa: PLC0415 - an extra
 
     parameters = dict(settings.parameters)
     tree = DecisionTreeClassifier(
@@ -44,9 +49,10 @@ def balanced_bagging(settings: Settings) -> Any:
     )
 
 
-def xgboost(settings: Settings) -> Any:
-    """Boosted trees of XGBoost."""
-    from xgboost import XGBClassifier  # noqa: PLC0415 - XGBoost is an extra
+def xgboost(settings: FitSettings) -> Any:
+    """Return XGBoost's boosted trees."""
+    with needs_extra("models", "XGBoost"):
+        from xgboost import XGBClassifier  # noqa: PLC0415 - an extra
 
     objective = {"objective": focal, "base_score": 0.5} if settings.focal else {}
     parameters = {"random_state": settings.seed, "n_jobs": settings.threads, **settings.parameters, **objective}
@@ -55,8 +61,8 @@ def xgboost(settings: Settings) -> Any:
     return XGBClassifier(**parameters)
 
 
-def lightgbm(settings: Settings) -> Any:
-    """Boosted trees of LightGBM, with its own defaults."""
+def lightgbm(settings: FitSettings) -> Any:
+    """Return LightGBM's boosted trees, with LightGBM's defaults."""
     parameters = {
         "random_state": settings.seed,
         "n_jobs": settings.threads,
@@ -71,7 +77,7 @@ def lightgbm(settings: Settings) -> Any:
     return LGBMClassifier(**parameters)
 
 
-BUILDERS: dict[str, Callable[[Settings], Any]] = {
+BUILDERS: dict[str, Callable[[FitSettings], Any]] = {
     "logistic_regression": logistic_regression,
     "random_forest": random_forest,
     "balanced_bagging": balanced_bagging,
@@ -79,11 +85,11 @@ BUILDERS: dict[str, Callable[[Settings], Any]] = {
     "lightgbm": lightgbm,
     "lightgbm_defaults": lightgbm,
 }
-"""By name; `lightgbm_defaults` is there because its trap is worth a row of its own."""
+"""Builders by model name; `lightgbm_defaults` is included to show the effect of `boost_from_average`."""
 
 
 def margins(model: Any, matrix: Floats) -> Floats:
-    """Log-odds of fraud, float64 [n], whatever the library calls them."""
+    """Return the log-odds of fraud, float64 [n], whatever the library calls them."""
     if isinstance(model, LGBMClassifier):
         raw: Floats = model.booster_.predict(matrix, raw_score=True, num_threads=model.n_jobs or 1)
         return raw

@@ -1,23 +1,24 @@
-"""One row of a comparison: which model, against which imbalance, on which features and how much history."""
+"""One row of a comparison: the model, the imbalance method, the features and the length of history."""
 
 from typing import Literal
 
 import msgspec
 
-FeatureSet = Literal["published", "all"]
+FeatureSet = Literal["published", "settled", "all"]
 Imbalance = Literal["none", "class_weights", "undersampling", "smote", "tomek", "smote_tomek", "gan", "focal"]
 Parameter = bool | int | float | str
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A model as configured; any model goes with any imbalance method it can learn from.
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model as configured; a model can be combined with any imbalance method that it supports.
 
     Attributes:
         model: A name of `models.zoo.fit.MODELS`.
-        imbalance: What is done about the rarity of fraud, inside the training rows only.
-        features: `published` are the handbook's fifteen, `all` whatever the frame has.
-        history: Days of training before the fold's training end; 0 takes all there are.
-        parameters: Passed to the model.
+        imbalance: Treatment of the rarity of fraud, inside the training rows only.
+        features: `published` for the handbook's fifteen, `settled` for all but the live ones, `all` for every column of
+            the frame.
+        history: Days of training before the end of the fold's training; 0 takes all of them.
+        parameters: Parameters passed to the model.
     """
 
     model: str
@@ -28,5 +29,5 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     @property
     def title(self) -> str:
-        """How tables and progress bars call it."""
+        """Return the name shown in tables and progress bars."""
         return self.model if self.imbalance == "none" else f"{self.model} + {self.imbalance}"

@@ -1,7 +1,7 @@
 """Oversampling by a conditional generative adversarial network (Mirza and Osindero, 2014), in Keras (extra `deep`).
 
-The generator learns both classes, told which one it is to make, so that the few frauds profit from what honest
-payments teach about the shape of the data. Then it makes frauds.
+The generator is trained on both classes, with the class as an input, so that the few frauds profit from what honest
+payments reveal about the shape of the data. Then it generates frauds.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ NOISE = 32
 
 
 class ConditionalGan:
-    """A sampler of imbalanced-learn's form.
+    """A sampler with the interface of imbalanced-learn.
 
     Args:
         share: Frauds per honest row after resampling.
-        seed: Of everything random.
+        seed: Seed of everything random.
         steps: Training steps.
-        batch: Rows of a step, half of them frauds.
+        batch: Rows per step, half of them frauds.
     """
 
     def __init__(self, share: float, seed: int, steps: int = 1500, batch: int = 128) -> None:
@@ -34,7 +34,7 @@ class ConditionalGan:
         self._batch = batch
 
     def fit_resample(self, matrix: Floats, fraud: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
-        """The rows as given, and after them frauds that were made."""
+        """Return the given rows, followed by generated frauds."""
         frauds, honest = np.flatnonzero(fraud), np.flatnonzero(~fraud)
         wanted = int(self._share * len(honest)) - len(frauds)
         if wanted <= 0:
@@ -43,15 +43,16 @@ class ConditionalGan:
         library.utils.set_random_seed(self._seed)
         rng = np.random.default_rng(self._seed)
         width, half = matrix.shape[1], self._batch // 2
-        generator, judge, both = _networks(library, width)
+        generator, discriminator, both = _networks(library, width)
         kind = np.repeat([1.0, 0.0], half)[:, None].astype(np.float32)
         for _ in range(self._steps):
             rows = np.concatenate([rng.choice(frauds, half), rng.choice(honest, half)])
             made = np.asarray(generator(_noise(rng, kind)))
-            judge.trainable = True
-            judge.train_on_batch(np.column_stack([matrix[rows].astype(np.float32), kind]), np.full(2 * half, 0.9))
-            judge.train_on_batch(np.column_stack([made, kind]), np.zeros(2 * half))
-            judge.trainable = False
+            discriminator.trainable = True
+            taken = np.column_stack([matrix[rows].astype(np.float32), kind])
+            discriminator.train_on_batch(taken, np.full(2 * half, 0.9))
+            discriminator.train_on_batch(np.column_stack([made, kind]), np.zeros(2 * half))
+            discriminator.trainable = False
             both.train_on_batch(_noise(rng, kind), np.ones(2 * half))
         one = np.ones((wanted, 1), np.float32)
         made = np.asarray(generator.predict(_noise(rng, one), batch_size=4096, verbose=0), np.float64)
@@ -64,13 +65,13 @@ def _noise(rng: np.random.Generator, kind: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def _networks(library: Any, width: int) -> tuple[Any, Any, Any]:
-    """Generator, judge, and the judge behind the generator; the last input column of each says which class."""
+    """Return generator, discriminator, and both chained; the last input column of each is the class."""
     layers = library.layers
     given = library.Input((NOISE + 1,))
     hidden = layers.Dense(128, activation="leaky_relu")(given)
     hidden = layers.Dense(128, activation="leaky_relu")(hidden)
     generator = library.Model(given, layers.Dense(width)(hidden))
-    judge = library.Sequential(
+    discriminator = library.Sequential(
         [
             library.Input((width + 1,)),
             layers.Dense(128, activation="leaky_relu"),
@@ -80,8 +81,8 @@ def _networks(library: Any, width: int) -> tuple[Any, Any, Any]:
             layers.Dense(1, activation="sigmoid"),
         ]
     )
-    judge.compile(optimizer=library.optimizers.Adam(2e-4, beta_1=0.5), loss="binary_crossentropy")
-    judge.trainable = False
-    both = library.Model(given, judge(layers.Concatenate()([generator(given), given[:, -1:]])))
+    discriminator.compile(optimizer=library.optimizers.Adam(2e-4, beta_1=0.5), loss="binary_crossentropy")
+    discriminator.trainable = False
+    both = library.Model(given, discriminator(layers.Concatenate()([generator(given), given[:, -1:]])))
     both.compile(optimizer=library.optimizers.Adam(2e-4, beta_1=0.5), loss="binary_crossentropy")
-    return generator, judge, both
+    return generator, discriminator, both

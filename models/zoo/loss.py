@@ -1,4 +1,4 @@
-"""The focal loss, which looks at the payments that a model finds hard."""
+"""The focal loss, which focuses on the payments that a model finds hard."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,14 +6,14 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 GAMMA, ALPHA = 2.0, 0.25
-"""Of the focal loss, as its authors recommend (Lin et al., 2017)."""
+"""Parameters of the focal loss, as its authors recommend (Lin et al., 2017)."""
 
 
 def focal(target: Floats, margin: Floats) -> tuple[Floats, Floats]:
-    """Gradient and hessian of the focal loss in the margin, for boosted trees.
+    """Return gradient and hessian of the focal loss with respect to the margin, for boosted trees.
 
-    With p the probability given to the truth and a its weight, the loss is -a (1-p)^g log p. Where it is not convex
-    the hessian is held just above zero.
+    With p the probability of the true class and a its weight, the loss is -a (1-p)^g log p. Where it is not convex
+    the hessian is clipped just above zero.
     """
     sign = 2 * target - 1
     p = np.clip(1 / (1 + np.exp(-sign * margin)), 1e-12, 1 - 1e-12)

@@ -8,38 +8,37 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.zoo.builder import LENGTH, Settings, log_odds
+from adapters.extras import needs_extra
+from models.zoo.builder import LENGTH, FitSettings, log_odds
 from models.zoo.loss import ALPHA, GAMMA
-from vedette.errors import UnavailableError
 
 Floats = NDArray[np.float64]
 
 BATCH = 256
 AVERAGED = 0.2
-"""Share of the training steps, the last ones, over which the weights are averaged (exponentially)."""
+"""Final share of the training steps over which the weights are averaged exponentially."""
 
 
 def keras() -> Any:
-    """Keras on JAX.
+    """Return Keras on JAX.
 
     Raises:
         UnavailableError: The extra is not installed.
     """
     os.environ.setdefault("KERAS_BACKEND", "jax")
-    try:
-        import keras as library  # noqa: PLC0415
-    except ImportError as error:
-        raise UnavailableError("Keras is not installed", remedy="`make deep` installs it") from error
+    with needs_extra("deep", "a neural network"):
+        import keras as library  # noqa: PLC0415 - an extra
     return library
 
 
 class Network:
-    """A binary classifier: the average of its weights over the last steps, learned from all rows.
+    """A binary classifier trained on all rows, whose weights are averaged over the last steps.
 
-    With some hundred frauds in a week, rows held back to stop early are too few to judge by and are missed in teaching.
+    With some hundred frauds in a week, a validation set for early stopping is too small to be reliable, and its rows
+    are missed in training.
     """
 
-    def __init__(self, build: Callable[[Any, int], list[Any]], settings: Settings) -> None:
+    def __init__(self, build: Callable[[Any, int], list[Any]], settings: FitSettings) -> None:
         self._build = build
         self._settings = settings
         self._epochs = int(settings.parameters.get("epochs", 20))
@@ -67,20 +66,20 @@ class Network:
         return self
 
     def margins(self, matrix: Floats) -> Floats:
-        """Log-odds, float64 [n]."""
+        """Return log-odds, float64 [n]."""
         raw = self._network.predict(matrix.astype(np.float32), batch_size=4096, verbose=0)[:, 0]
         return log_odds(raw.astype(np.float64))
 
 
 class Autoencoder:
-    """Learns to reproduce usual rows; what it reproduces badly is unusual."""
+    """Learns to reconstruct usual rows; rows with a large reconstruction error are unusual."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: FitSettings) -> None:
         self._seed = settings.seed
         self._epochs = int(settings.parameters.get("epochs", 10))
 
     def fit(self, matrix: Floats) -> Self:
-        """Learn what is usual."""
+        """Train on these rows."""
         library = keras()
         library.utils.set_random_seed(self._seed)
         width = matrix.shape[1]
@@ -93,14 +92,14 @@ class Autoencoder:
         return self
 
     def margins(self, matrix: Floats) -> Floats:
-        """Mean squared error of each row, float64 [n]."""
+        """Return the mean squared error of each row, float64 [n]."""
         data = matrix.astype(np.float32)
         error: Floats = np.mean((self._network.predict(data, batch_size=4096, verbose=0) - data) ** 2, axis=1)
         return error
 
 
-def feed_forward(settings: Settings) -> Network:
-    """Two layers with dropout, over one payment."""
+def feed_forward(settings: FitSettings) -> Network:
+    """Return two dense layers with dropout, over one payment."""
 
     def layers(library: Any, _width: int) -> list[Any]:
         units = int(settings.parameters.get("units", 500))
@@ -111,8 +110,8 @@ def feed_forward(settings: Settings) -> Network:
     return Network(layers, settings)
 
 
-def cnn(settings: Settings) -> Network:
-    """One convolution over the account's last payments."""
+def cnn(settings: FitSettings) -> Network:
+    """Return one convolution over the account's last payments."""
 
     def layers(library: Any, width: int) -> list[Any]:
         return [
@@ -127,8 +126,8 @@ def cnn(settings: Settings) -> Network:
     return Network(layers, settings)
 
 
-def lstm(settings: Settings) -> Network:
-    """A recurrent layer over the account's last payments."""
+def lstm(settings: FitSettings) -> Network:
+    """Return a recurrent layer over the account's last payments."""
 
     def layers(library: Any, width: int) -> list[Any]:
         return [
@@ -142,4 +141,4 @@ def lstm(settings: Settings) -> Network:
     return Network(layers, settings)
 
 
-BUILDERS: dict[str, Callable[[Settings], Network]] = {"feed_forward": feed_forward, "cnn": cnn, "lstm": lstm}
+BUILDERS: dict[str, Callable[[FitSettings], Network]] = {"feed_forward": feed_forward, "cnn": cnn, "lstm": lstm}

@@ -1,33 +1,36 @@
-"""Search for parameters, judged by prequential validation: earlier days teach, a delay passes, later days judge."""
+"""Parameter search with prequential validation: train on earlier days, skip the delay, validate on later days."""
 
 from collections.abc import Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import optuna
 from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
+from adapters.extras import needs_extra
 from models import zoo
 from models.frame import Frame
-from models.zoo.entry import Entry, Parameter
+from models.zoo.entry import ModelEntry, Parameter
 from vedette.clock import DAY
 from vedette.errors import InputError
 
-Suggest = Callable[[optuna.Trial], dict[str, Parameter]]
+if TYPE_CHECKING:
+    import optuna
+
+Suggest = Callable[["optuna.Trial"], dict[str, Parameter]]
 
 Pairs = list[tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Rows that teach and rows that judge, earliest first."""
+"""Pairs of training and validation rows, earliest first."""
 
 LEAST_FRAUDS = 10
-"""Fewer frauds than this in a validation judge nothing."""
+"""Minimum number of frauds for a validation to be meaningful."""
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """What a search has found: parameters, their mean average precision, and how many trials ran and were pruned."""
+    """Result of a search: parameters, their mean average precision, and the numbers of trials run and pruned."""
 
     parameters: dict[str, Parameter]
     average_precision: float
@@ -35,7 +38,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     pruned: int
 
 
-def _boosted(trial: optuna.Trial) -> dict[str, Parameter]:
+def _boosted(trial: "optuna.Trial") -> dict[str, Parameter]:
     return {
         "n_estimators": trial.suggest_int("n_estimators", 50, 400, log=True),
         "learning_rate": trial.suggest_float("learning_rate", 0.02, 0.3, log=True),
@@ -45,7 +48,7 @@ def _boosted(trial: optuna.Trial) -> dict[str, Parameter]:
     }
 
 
-def _xgboost(trial: optuna.Trial) -> dict[str, Parameter]:
+def _xgboost(trial: "optuna.Trial") -> dict[str, Parameter]:
     return {
         **_boosted(trial),
         "max_depth": trial.suggest_int("max_depth", 2, 8),
@@ -55,7 +58,7 @@ def _xgboost(trial: optuna.Trial) -> dict[str, Parameter]:
     }
 
 
-def _lightgbm(trial: optuna.Trial) -> dict[str, Parameter]:
+def _lightgbm(trial: "optuna.Trial") -> dict[str, Parameter]:
     return {
         **_boosted(trial),
         "subsample_freq": 1,
@@ -66,7 +69,7 @@ def _lightgbm(trial: optuna.Trial) -> dict[str, Parameter]:
     }
 
 
-def _forest(trial: optuna.Trial) -> dict[str, Parameter]:
+def _forest(trial: "optuna.Trial") -> dict[str, Parameter]:
     return {
         "n_estimators": trial.suggest_int("n_estimators", 50, 200),
         "max_depth": trial.suggest_int("max_depth", 5, 30),
@@ -74,11 +77,11 @@ def _forest(trial: optuna.Trial) -> dict[str, Parameter]:
     }
 
 
-def _logistic(trial: optuna.Trial) -> dict[str, Parameter]:
+def _logistic(trial: "optuna.Trial") -> dict[str, Parameter]:
     return {"C": trial.suggest_float("C", 1e-3, 100.0, log=True)}
 
 
-def _champion(trial: optuna.Trial) -> dict[str, Parameter]:
+def _champion(trial: "optuna.Trial") -> dict[str, Parameter]:
     return {
         "trees": trial.suggest_int("trees", 50, 400, log=True),
         "leaves": trial.suggest_int("leaves", 4, 63, log=True),
@@ -101,13 +104,13 @@ SPACES: dict[str, Suggest] = {
 
 
 def prequential(frame: Frame, *, days: int, delay: int, steps: int) -> Pairs:
-    """Pairs of training and validation rows, earliest first; the last validation ends with the data.
+    """Return pairs of training and validation rows, earliest first; the last validation ends with the data.
 
     Args:
-        frame: The rows that may be used at all.
-        days: Length of a validation; each is that much later than the one before.
-        delay: Days between training and validation, while labels travel.
-        steps: How many pairs.
+        frame: The rows to draw from.
+        days: Length of a validation, and the distance between consecutive ones.
+        delay: Days between training and validation, while labels arrive.
+        steps: Number of pairs.
 
     Raises:
         InputError: The rows do not reach back far enough.
@@ -123,7 +126,7 @@ def prequential(frame: Frame, *, days: int, delay: int, steps: int) -> Pairs:
 
 
 def parts(frame: Frame, steps: int) -> Pairs:
-    """Pairs for a table without dates: cut in time into equal parts, each judged by what all before it have taught.
+    """Return pairs for a table without dates: equal parts in time, each validating a model trained on all before it.
 
     Raises:
         InputError: A part has too few frauds.
@@ -135,7 +138,7 @@ def parts(frame: Frame, steps: int) -> Pairs:
 
 
 def optimise(
-    entry: Entry,
+    entry: ModelEntry,
     frame: Frame,
     pairs: Pairs,
     *,
@@ -145,16 +148,18 @@ def optimise(
     seed: int = 0,
     threads: int = 1,
 ) -> Found:
-    """Search with Optuna (TPE), pruning a trial whose first validations fall behind the median.
+    """Search with Optuna (TPE), pruning trials whose first validations fall below the median.
 
-    Every trial is written to `storage` as it ends: the same call goes on where an earlier one stopped, until there
-    are `trials` of them or `seconds` have passed.
+    Every trial is written to `storage` as it ends, so the same call resumes where an earlier one stopped, until there
+    are `trials` trials or `seconds` have passed.
 
     Raises:
         InputError: There is no search space for the model, or no trial ended in time.
     """
     if entry.model not in SPACES:
         raise InputError(f"there is nothing to search for {entry.model}", remedy=f"choose among {', '.join(SPACES)}")
+    with needs_extra("models", "the search for parameters"):
+        import optuna  # noqa: PLC0415 - an extra
     storage.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=entry.title,
@@ -165,7 +170,7 @@ def optimise(
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5),
     )
 
-    def objective(trial: optuna.Trial) -> float:
+    def objective(trial: "optuna.Trial") -> float:
         parameters = {**entry.parameters, **SPACES[entry.model](trial)}
         trial.set_user_attr("parameters", parameters)
         figures: list[float] = []
@@ -191,7 +196,7 @@ def optimise(
 
 
 def grid(
-    entry: Entry,
+    entry: ModelEntry,
     frame: Frame,
     pairs: Pairs,
     values: dict[str, list[Parameter]],
@@ -199,7 +204,7 @@ def grid(
     seed: int = 0,
     threads: int = 1,
 ) -> Found:
-    """Try every combination of `values`; of equals the first."""
+    """Try every combination of `values`; of equal results, the first wins."""
     best: tuple[float, dict[str, Parameter]] | None = None
     combinations = list(product(*values.values()))
     for combination in combinations:
@@ -213,7 +218,7 @@ def grid(
 
 
 def _judged(
-    entry: Entry,
+    entry: ModelEntry,
     parameters: dict[str, Any],
     frame: Frame,
     pairs: Pairs,
@@ -221,17 +226,17 @@ def _judged(
     threads: int,
 ) -> Iterator[float]:
     configured = msgspec.structs.replace(entry, parameters=parameters)
-    for teach, judge in pairs:
+    for training, validation in pairs:
         if entry.history:
-            start = frame.event_time[teach[-1]] - entry.history * DAY
-            teach = teach[frame.event_time[teach] > start]  # noqa: PLW2901 - the same rows, fewer of them
-        score = zoo.fit(configured, frame, teach, seed=seed, threads=threads).score(frame, judge)
-        yield float(average_precision_score(frame.fraud[judge], score))
+            start = frame.event_time[training[-1]] - entry.history * DAY
+            training = training[frame.event_time[training] > start]  # noqa: PLW2901 - a subset of the same rows
+        score = zoo.fit(configured, frame, training, seed=seed, threads=threads).score(frame, validation)
+        yield float(average_precision_score(frame.fraud[validation], score))
 
 
 def _check(frame: Frame, pairs: Pairs) -> None:
-    for teach, judge in pairs:
-        if min(frame.fraud[teach].sum(), frame.fraud[judge].sum()) < LEAST_FRAUDS:
+    for training, validation in pairs:
+        if min(frame.fraud[training].sum(), frame.fraud[validation].sum()) < LEAST_FRAUDS:
             raise InputError(
                 f"{len(pairs)} validations need {LEAST_FRAUDS} frauds before and in each", remedy="take fewer"
             )

@@ -1,5 +1,6 @@
 """Every channel with a real server behind it, and how to make that server misbehave."""
 
+import base64
 import json
 import threading
 import uuid
@@ -11,23 +12,24 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from alerts.incidents.routing import ChannelName, Target
-from alerts.notify.apprise_urls import AppriseChannel
-from alerts.notify.channel import Channel
-from alerts.notify.email import EmailChannel
-from alerts.notify.sns import SnsChannel
-from alerts.notify.twilio import TwilioChannel
-from alerts.notify.webhook import IDENTITY, WebhookChannel
+from adapters.channels.apprise_urls import AppriseChannel
+from adapters.channels.channel import Channel
+from adapters.channels.email import EmailChannel
+from adapters.channels.sns import SnsChannel
+from adapters.channels.target import ChannelName, Target
+from adapters.channels.twilio import TwilioChannel
+from adapters.channels.webhook import ID, WebhookChannel
 from stack.mail import MailSink
 from stack.sms import BROKEN_BUT_KEPT, INVALID_TO, TOO_MANY, SmsSink
 from vedette.clock import Clock
-from vedette.settings import NotifySettings, Secret
+from vedette.settings import SmtpSettings, TwilioSettings
+from vedette.settings_base import Secret
 
 SENDER = "vedette@bank.example"
 ADDRESS = "fraud.desk@bank.example"
 NUMBER = "+14155550101"
 TOKEN = "a-token-nobody-may-see"
-KEY = "a-key-nobody-may-see-either"
+KEY = "whsec_" + base64.b64encode(b"a-key-nobody-may-see-either").decode()
 
 
 class Desk:
@@ -75,15 +77,15 @@ class Desk:
         raise NotImplementedError
 
     def take_without_saying_so(self) -> None:
-        """The next message is taken, but the sender never hears so."""
+        """The next message is accepted, but the sender never learns of it."""
         raise NotImplementedError
 
     def go_away(self) -> None:
-        """Nobody listens any more."""
+        """Stop listening."""
         self.open.close()
 
     def received(self) -> list[str]:
-        """What names each message taken: the same for every copy of one message."""
+        """Return what identifies each accepted message: the same for every copy of one message."""
         raise NotImplementedError
 
 
@@ -100,10 +102,8 @@ class EmailDesk(Desk):
 
     def channel(self) -> Channel:
         """The channel."""
-        settings = NotifySettings(
-            smtp_host=self.sink.host, smtp_port=self.sink.port, smtp_starttls=False, email_from=SENDER, timeout_s=5.0
-        )
-        return EmailChannel(settings, kept=4)
+        server = SmtpSettings(host=self.sink.host, port=self.sink.port, starttls=False, timeout_s=5.0)
+        return EmailChannel(server, SENDER, kept=4)
 
     def refuse_for_now(self) -> None:
         """451."""
@@ -136,15 +136,10 @@ class SmsDesk(Desk):
 
     def channel(self) -> Channel:
         """The channel."""
-        settings = NotifySettings(
-            twilio_account_sid=self.sink.account_sid,
-            twilio_auth_token=Secret(TOKEN),
-            twilio_base_url=self.sink.url,
-            sms_from="+14155550100",
-            whatsapp_from="+14155550100",
-            timeout_s=2.0,
+        account = TwilioSettings(
+            account_sid=self.sink.account_sid, auth_token=Secret(TOKEN), base_url=self.sink.url, timeout_s=2.0
         )
-        return TwilioChannel(self.name, settings, parallel=4)
+        return TwilioChannel(self.name, account, "+14155550100", parallel=4)
 
     def refuse_for_now(self) -> None:
         """429."""
@@ -155,7 +150,7 @@ class SmsDesk(Desk):
         self.sink.script(INVALID_TO)
 
     def take_without_saying_so(self) -> None:
-        """500, although the message was taken."""
+        """500, although the message was accepted."""
         self.sink.script(BROKEN_BUT_KEPT)
 
     def received(self) -> list[str]:
@@ -164,13 +159,13 @@ class SmsDesk(Desk):
 
 
 class WhatsAppDesk(SmsDesk):
-    """WhatsApp to the same."""
+    """WhatsApp, to the same server."""
 
     name = "whatsapp"
 
 
 class HttpSink:
-    """An HTTP server that keeps what is posted to it, and answers as it is told.
+    """An HTTP server that keeps the posted messages, and gives scripted responses.
 
     Args:
         forward_to: Another server that gets what is kept, and gives the answer where none was scripted.
@@ -237,12 +232,12 @@ class WebhookDesk(Desk):
         self.sink.answers.append((400, False, b""))
 
     def take_without_saying_so(self) -> None:
-        """500, although the message was taken."""
+        """500, although the message was accepted."""
         self.sink.answers.append((500, True, b""))
 
     def received(self) -> list[str]:
         """Ids."""
-        return [headers[IDENTITY] for headers, _ in self.sink.posts]
+        return [headers[ID] for headers, _ in self.sink.posts]
 
 
 class AppriseDesk(Desk):
@@ -265,7 +260,7 @@ class AppriseDesk(Desk):
         self.sink.answers.append((503, False, b""))
 
     def take_without_saying_so(self) -> None:
-        """500, although the message was taken."""
+        """500, although the message was accepted."""
         self.sink.answers.append((500, True, b""))
 
     def received(self) -> list[str]:
@@ -315,12 +310,12 @@ class SnsDesk(Desk):
         self.sink.answers.append((400, False, _THROTTLED))
 
     def refuse_for_good(self) -> None:
-        """There is no such topic."""
+        """The topic does not exist."""
         error = _THROTTLED.replace(b"Throttling", b"NotFound")
         self.sink.answers.append((404, False, error))
 
     def take_without_saying_so(self) -> None:
-        """500, although the message was taken."""
+        """500, although the message was accepted."""
         self.sink.answers.append((500, True, _BROKEN))
 
     def received(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Who is told of what and when: budget, digests, caps, quiet hours, escalation, on both databases."""
+"""Dispatch of notifications: budget, digests, caps, quiet hours and escalation, on both databases."""
 
 import re
 from collections.abc import Callable
@@ -11,18 +11,18 @@ import msgspec
 import pytest
 from sqlalchemy import Engine, event, select
 
-from alerts.database.tables import messages, stopped
+from adapters.channels.message import Message
 from alerts.incidents import store
 from alerts.incidents.incident import OPEN
 from alerts.incidents.routing_file import read_routing
-from alerts.notify import days, outbox
+from alerts.notify import daily_totals, outbox
 from alerts.notify.dispatch import Dispatcher
 from alerts.notify.links import Linker
-from alerts.notify.message import Message
-from alerts.notify.words import Renderer
+from alerts.notify.rendering import Renderer
+from alerts.tables import messages, stopped
 from vedette.clock import HOUR, MINUTE
 from vedette.events import Alert
-from vedette.settings import Secret
+from vedette.settings_base import Secret
 
 MIDNIGHT = round(datetime.fromisoformat("2026-03-02T00:00:00+00:00").timestamp() * 1000)
 NOON = MIDNIGHT + 12 * HOUR
@@ -36,9 +36,9 @@ recipients:
   head: {channel: sms, to: "+34600000003"}
 routes:
   - when: {amount_from: 1000}
-    tell: [desk, phone]
-    escalate: [{after_minutes: 15, tell: [lead]}, {after_minutes: 60, tell: [head]}]
-  - tell: [desk]
+    notify: [desk, phone]
+    escalate: [{after_minutes: 15, notify: [lead]}, {after_minutes: 60, notify: [head]}]
+  - notify: [desk]
 """
 
 
@@ -51,11 +51,11 @@ class Team:
         made = Linker("https://answers.example", Secret("k" * 32), Random(1)) if linker else None  # noqa: S311
         routing = read_routing(folder / "routing.yaml", renderer.languages)
         self.engine = engine
-        self.dispatcher = Dispatcher(routing, renderer, made, days.picture)
+        self.dispatcher = Dispatcher(routing, renderer, made, daily_totals.chart)
         self._last = 0
 
     def take(self, now: int, *alerts: Alert) -> list[Message]:
-        """Let alerts join and tell of them in one transaction, as the notifier does; the messages that are new."""
+        """Let alerts join incidents and notify of them in one transaction, as the notifier does; return new ones."""
         with self.engine.begin() as connection:
             store.join(connection, alerts, lambda alert: alert.expected_loss, now)
             self.dispatcher.run(connection, now)
@@ -71,7 +71,7 @@ class Team:
 
 @pytest.fixture
 def team(engine: Engine, tmp_path: Path) -> Callable[..., Team]:
-    """Makes a team; the first argument is put into the routing before its routes."""
+    """Makes a team; the first argument is inserted into the routing before its routes."""
 
     def make(more: str = "", *, escalating: bool = True, linker: bool = False) -> Team:
         text = ROUTING.replace("routes:", f"{more}\nroutes:")
@@ -82,12 +82,12 @@ def team(engine: Engine, tmp_path: Path) -> Callable[..., Team]:
 
 
 def whom(told: list[Message]) -> list[str]:
-    """The recipients."""
+    """Return the recipients."""
     return sorted(message.recipient for message in told)
 
 
 def test_an_alert_is_told_as_its_route_says_and_once(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """Large ones to desk and phone, small ones to the desk; the same alert again, and looking again, tells nothing."""
+    """Large ones go to desk and phone, small ones to the desk; a repeated alert or a second pass sends nothing."""
     at_work = team()
     assert whom(at_work.take(NOON, alert(1, amount=100_000))) == ["desk", "phone"]
     assert whom(at_work.take(NOON, alert(2, amount=99_999, account_id="other"))) == ["desk"]
@@ -98,7 +98,7 @@ def test_an_alert_is_told_as_its_route_says_and_once(team: Callable[..., Team], 
 def test_alerts_of_one_moment_are_one_message_and_later_ones_another(
     team: Callable[..., Team], alert: Callable[..., Alert]
 ) -> None:
-    """What joins an incident people know is told as an update, in the reader's language."""
+    """An alert that joins a known incident is sent as an update, in the reader's language."""
     at_work = team()
     first = at_work.take(NOON, alert(1), alert(2), alert(3))
     assert whom(first) == ["desk", "phone"]
@@ -112,7 +112,7 @@ def test_alerts_of_one_moment_are_one_message_and_later_ones_another(
 def test_a_budget_tells_of_the_dearest_and_digests_the_rest(
     team: Callable[..., Team], alert: Callable[..., Alert]
 ) -> None:
-    """Of ten a day two may be told by midnight; the dearest are, others follow as the day goes on, then the digest."""
+    """With a budget of ten, the two costliest are notified by midnight, others during the day, the rest by digest."""
     at_work = team('budget: {incidents: 10, digest_at: ["18:00"], digest_to: [desk]}')
     flood = [alert(n, account_id=f"a{n}", expected_loss=100 * n, amount=1) for n in range(1, 21)]
 
@@ -122,20 +122,20 @@ def test_a_budget_tells_of_the_dearest_and_digests_the_rest(
         "Expected loss: 19.00 EUR",
     ]
     with at_work.engine.begin() as connection:
-        waiting = [each for each in store.find(connection, OPEN) if each.told_at is None]
+        waiting = [each for each in store.find(connection, OPEN) if each.notified_at is None]
         assert max(each.expected_loss for each in waiting) == 1800
     assert len(at_work.take(NOON)) == 4
     (digest,) = at_work.take(MIDNIGHT + 18 * HOUR + MINUTE)[-1:]
     assert digest.incident is None
     assert at_work.take(MIDNIGHT + 18 * HOUR + 2 * MINUTE) == []
     with at_work.engine.begin() as connection:
-        assert all(each.told_at is not None for each in store.find(connection, OPEN))
+        assert all(each.notified_at is not None for each in store.find(connection, OPEN))
 
 
 def test_a_budget_is_never_passed_and_begins_anew_each_day(
     team: Callable[..., Team], alert: Callable[..., Alert]
 ) -> None:
-    """However many incidents come through the day, at most the budget is told one by one, the next day as many."""
+    """However many incidents a day has, at most the budget is notified individually, and as many again the next day."""
     at_work = team('budget: {incidents: 10, digest_at: ["23:59"], digest_to: [lead]}')
     counts = []
     for day in range(2):
@@ -149,7 +149,7 @@ def test_a_budget_is_never_passed_and_begins_anew_each_day(
 
 
 def test_beyond_their_cap_a_recipient_gets_a_digest(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """Two an hour are sent, the third waits for the digest; an hour later there is room again."""
+    """Two are sent within an hour and the third waits for the digest; an hour later, messages are sent again."""
     at_work = team('budget: {digest_at: ["18:00"]}', escalating=False)
     at_work.dispatcher.routing.recipients["phone"] = msgspec.structs.replace(
         at_work.dispatcher.routing.recipients["phone"], most_per_hour=2
@@ -165,7 +165,7 @@ def test_beyond_their_cap_a_recipient_gets_a_digest(team: Callable[..., Team], a
 
 
 def test_quiet_hours_hold_back_what_is_not_urgent(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """At night the phone's message is due in the morning; the desk's at once."""
+    """At night the phone's message is due in the morning, and the desk's at once."""
     at_work = team()
     at_work.dispatcher.routing.recipients["phone"] = msgspec.structs.replace(
         at_work.dispatcher.routing.recipients["phone"], quiet="22:00-07:00"
@@ -176,7 +176,7 @@ def test_quiet_hours_hold_back_what_is_not_urgent(team: Callable[..., Team], ale
 
 
 def test_nobody_acknowledging_escalates_step_by_step(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """After a quarter of an hour the lead, after an hour the head, each once."""
+    """After a quarter of an hour the lead is notified, after an hour the head, each once."""
     at_work = team()
     at_work.take(NOON, alert(1))
     assert at_work.take(NOON + 14 * MINUTE) == []
@@ -187,7 +187,7 @@ def test_nobody_acknowledging_escalates_step_by_step(team: Callable[..., Team], 
 
 
 def test_acknowledging_ends_escalation(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """Once somebody has it, nobody else is woken."""
+    """After an acknowledgement, nobody else is notified."""
     at_work = team()
     (number,) = {message.incident for message in at_work.take(NOON, alert(1))}
     assert number is not None
@@ -197,7 +197,7 @@ def test_acknowledging_ends_escalation(team: Callable[..., Team], alert: Callabl
 
 
 def test_a_number_that_said_stop_gets_nothing(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """Neither alerts nor escalations; others get theirs."""
+    """It gets neither alerts nor escalations; other numbers get theirs."""
     at_work = team()
     with at_work.engine.begin() as connection:
         connection.execute(stopped.insert().values(address="+34600000001", at=NOON))
@@ -207,18 +207,18 @@ def test_a_number_that_said_stop_gets_nothing(team: Callable[..., Team], alert: 
 def test_what_somebody_closed_while_it_waited_is_not_told(
     team: Callable[..., Team], alert: Callable[..., Alert]
 ) -> None:
-    """An incident dealt with before its turn costs nobody's attention."""
+    """An incident that is closed before its turn is not notified."""
     at_work = team('budget: {incidents: 1, digest_at: ["18:00"], digest_to: [desk]}')
     at_work.take(MIDNIGHT, alert(1, account_id="a1", amount=1))
     at_work.take(MIDNIGHT, alert(2, account_id="a2", amount=1))
     with at_work.engine.begin() as connection:
-        (waiting,) = [each for each in store.find(connection, OPEN) if each.told_at is None]
+        (waiting,) = [each for each in store.find(connection, OPEN) if each.notified_at is None]
         store.close(connection, waiting.id, fraud=False, who="ana", note="", now=MIDNIGHT)
     assert at_work.take(MIDNIGHT + 18 * HOUR) == []
 
 
 def test_a_crash_tells_neither_nothing_nor_twice(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """A transaction that did not commit is as if it had not been; the alert comes again and is told once."""
+    """An uncommitted transaction has no effect; the alert is delivered again and notified once."""
     at_work = team()
     with at_work.engine.connect() as connection, connection.begin() as transaction:
         store.join(connection, [alert(1)], lambda each: each.expected_loss, NOON)
@@ -228,7 +228,7 @@ def test_a_crash_tells_neither_nothing_nor_twice(team: Callable[..., Team], aler
 
 
 def test_each_recipients_link_is_their_own(team: Callable[..., Team], alert: Callable[..., Alert]) -> None:
-    """An e-mail has a link with neither account nor incident in it; an SMS says what may be replied."""
+    """An e-mail has a link that contains neither account nor incident; an SMS lists the possible replies."""
     at_work = team(linker=True)
     told = {message.recipient: message for message in at_work.take(NOON, alert(1))}
     link = next(word for word in told["desk"].text.split() if word.startswith("https://answers.example/incidents/"))
@@ -242,7 +242,7 @@ def test_each_recipients_link_is_their_own(team: Callable[..., Team], alert: Cal
 def test_no_statement_reads_everything_that_is_open(
     sqlite: Engine, tmp_path: Path, alert: Callable[..., Alert]
 ) -> None:
-    """However many incidents are open, an alert is taken in and told of, and the dearest are listed, by index."""
+    """However many incidents are open, joining, notifying and listing the costliest ones use an index."""
     team = Team(sqlite, tmp_path, ROUTING)
     said: list[tuple[str, Any]] = []
 
@@ -264,9 +264,8 @@ def test_no_statement_reads_everything_that_is_open(
             for statement, parameters in list(said)
             for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
         ]
-    small = (
-        r"stopped|digest_items|incident_alerts USING INDEX incident_alerts_untold|incidents USING INDEX incidents_rank"
-    )
+    small = "stopped|digest_items|incident_alerts USING INDEX incident_alerts_unnotified|"
+    small += "incidents USING INDEX incidents_rank"
     assert [step for step in explained if re.match(rf"SCAN (?!{small})", step)] == []
     assert {"incidents_one_open", "messages_doubtful"} <= set(
         re.findall(r"USING (?:COVERING )?INDEX (\w+)", " ".join(explained))

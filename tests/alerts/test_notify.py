@@ -16,23 +16,35 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
-from alerts.audit import show
-from alerts.database import open_database
+from access.audit import show
+from adapters.database import open_database
+from adapters.kafka_client import client_config
+from adapters.kafka_producer import KafkaProducer
 from alerts.incidents import store
 from alerts.incidents.incident import OPEN
-from alerts.notify import Report, Tally, listing, status
+from alerts.notify import MessageCount, NotifierReport, listing, status
 from alerts.notify.bootstrap import notifier
 from alerts.notify.events import EventPublisher
-from alerts.notify.sender import RetryPolicy
+from alerts.notify.retry_policy import RetryPolicy
 from stack.mail import MailSink
 from stack.process import free_ports, port_is_free
 from stack.sms import INVALID_TO, SmsSink
 from vedette.clock import SystemClock
 from vedette.errors import SettingsError, UnavailableError
 from vedette.events import Alert, Label
-from vedette.settings import AuditSettings, IncidentSettings, KafkaSettings, NotifySettings, Secret, Settings
+from vedette.settings import (
+    AuditSettings,
+    DatabaseSettings,
+    IncidentSettings,
+    KafkaSettings,
+    NotifySettings,
+    Settings,
+    SmtpSettings,
+    TwilioSettings,
+)
+from vedette.settings_base import Secret
 
 COMMAND = (sys.executable, "-c", "from cli.main import main; main()", "notify")
 ADDRESS, NUMBER, TOKEN = "fraud.desk@bank.example", "+14155550101", "a-token-nobody-may-see"
@@ -49,20 +61,20 @@ recipients:
   desk: {{channel: email, to: {ADDRESS}}}
   phone: {{channel: sms, to: "{NUMBER}"}}
 routes:
-  - tell: [desk, phone]
+  - notify: [desk, phone]
 """
 
 
 @pytest.fixture
 def mail() -> Iterator[MailSink]:
-    """Where e-mail goes."""
+    """The server that receives e-mail."""
     with MailSink() as sink:
         yield sink
 
 
 @pytest.fixture
 def sms() -> Iterator[SmsSink]:
-    """Where SMS go."""
+    """The server that receives SMS."""
     with SmsSink(auth_token=TOKEN) as sink:
         yield sink
 
@@ -71,39 +83,33 @@ def sms() -> Iterator[SmsSink]:
 def settings(settings: Settings, mail: MailSink, sms: SmsSink, tmp_path: Path) -> Settings:
     """Settings whose topics exist and whose messages go to the two servers."""
     (tmp_path / "routing.yaml").write_text(ROUTING)
-    incidents = IncidentSettings(
-        database=f"sqlite:///{tmp_path / 'alerts.sqlite'}", routing=str(tmp_path / "routing.yaml")
+    return msgspec.structs.replace(
+        settings,
+        database=DatabaseSettings(url=f"sqlite:///{tmp_path / 'alerts.sqlite'}"),
+        smtp=SmtpSettings(host=mail.host, port=mail.port, starttls=False),
+        twilio=TwilioSettings(account_sid=sms.account_sid, auth_token=Secret(TOKEN), base_url=sms.url),
+        incidents=IncidentSettings(routing=str(tmp_path / "routing.yaml")),
+        notify=NotifySettings(group=settings.notify.group, sms_from="+14155550100"),
     )
-    notify = NotifySettings(
-        group=settings.notify.group,
-        smtp_host=mail.host,
-        smtp_port=mail.port,
-        smtp_starttls=False,
-        sms_from="+14155550100",
-        twilio_account_sid=sms.account_sid,
-        twilio_auth_token=Secret(TOKEN),
-        twilio_base_url=sms.url,
-    )
-    return msgspec.structs.replace(settings, notify=notify, incidents=incidents)
 
 
 def publish(settings: Settings, values: list[tuple[str, bytes]]) -> None:
     """Put values on the alerts topic, each under its key."""
-    producer = Producer(settings.kafka.client_config() | {"partitioner": "murmur2_random", "acks": "all"})
+    producer = KafkaProducer(settings.kafka)
     for key, value in values:
-        producer.produce(settings.topics.prefix + "alerts", value, key)
-    assert producer.flush(30) == 0
+        producer.send(settings.topics.prefix + "alerts", value, key)
+    producer.flush()
 
 
 def encoded(alerts: list[Alert]) -> list[tuple[str, bytes]]:
-    """Alerts as they stand on the topic."""
+    """Encode alerts as they are on the topic."""
     return [(alert.account_id, msgspec.json.encode(alert)) for alert in alerts]
 
 
-def run_once(settings: Settings, log: Any, policy: RetryPolicy | None = None) -> Report:
+def run_once(settings: Settings, log: Any, policy: RetryPolicy | None = None) -> NotifierReport:
     """Run until a second has passed without an alert."""
 
-    async def go() -> Report:
+    async def go() -> NotifierReport:
         with notifier(settings, clock=SystemClock(), random=SystemRandom(), log=log, policy=policy) as wired:
             return await wired.run(asyncio.Event(), until_idle_s=1.0)
 
@@ -111,9 +117,9 @@ def run_once(settings: Settings, log: Any, policy: RetryPolicy | None = None) ->
 
 
 def read_labels(settings: Settings) -> list[tuple[bytes, Label]]:
-    """All that is on the labels topic, in order."""
+    """Return all messages of the labels topic, in order."""
     topic = settings.topics.prefix + "labels"
-    consumer = Consumer(settings.kafka.client_config() | {"group.id": "test"})
+    consumer = Consumer(client_config(settings.kafka) | {"group.id": "test"})
     places = [TopicPartition(topic, partition, 0) for partition in range(settings.topics.partitions)]
     consumer.assign(places)
     ends = [consumer.get_watermark_offsets(place, timeout=10) for place in places]
@@ -128,18 +134,13 @@ def read_labels(settings: Settings) -> list[tuple[bytes, Label]]:
 
 def environment(settings: Settings) -> dict[str, str]:
     """The settings as environment variables for a process."""
-    chosen = {"KAFKA": {"bootstrap_servers": settings.kafka.bootstrap_servers}}
-    chosen["INCIDENTS"] = {key: getattr(settings.incidents, key) for key in ("database", "routing")}
-    chosen["TOPICS"] = {"prefix": settings.topics.prefix}
-    chosen["NOTIFY"] = {
-        key: value if isinstance(value, str) else ",".join(value) if isinstance(value, list) else json.dumps(value)
-        for key in settings.notify.__struct_fields__
-        if (value := getattr(settings.notify, key)) is not None and not isinstance(value, Secret)
-    }
     variables = {
-        f"VEDETTE_{section}__{key.upper()}": text for section, keys in chosen.items() for key, text in keys.items()
+        f"VEDETTE_{section.upper()}__{key.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for section in ("kafka", "database", "smtp", "twilio", "topics", "incidents", "notify")
+        for key in getattr(settings, section).__struct_fields__
+        if (value := getattr(getattr(settings, section), key)) not in (None, {}) and not isinstance(value, Secret)
     }
-    return {**os.environ, **variables, "VEDETTE_NOTIFY__TWILIO_AUTH_TOKEN": TOKEN}
+    return {**os.environ, **variables, "VEDETTE_TWILIO__AUTH_TOKEN": TOKEN}
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
@@ -153,14 +154,14 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> No
 def test_every_alert_is_told_once_and_a_repeated_one_not_again(
     settings: Settings, mail: MailSink, sms: SmsSink, alert: Callable[..., Alert], log: Any
 ) -> None:
-    """Five alerts of five accounts, each published twice and read by two runs, are five e-mails and five SMS."""
+    """Five alerts of five accounts, each published twice and read by two runs, give five e-mails and five SMS."""
     alerts = [alert(number, account_id=f"account-{number}") for number in range(5)]
     publish(settings, encoded(alerts) + encoded(alerts))
     first = run_once(settings, log)
-    assert first == Report(recorded=10, rejected=0, sent=10, failed=0, unknown=0, unfinished=0)
+    assert first == NotifierReport(recorded=10, rejected=0, sent=10, failed=0, unknown=0, unfinished=0)
     publish(settings, encoded(alerts))
     second = run_once(settings, log)
-    assert second == Report(recorded=0, rejected=0, sent=0, failed=0, unknown=0, unfinished=0)
+    assert second == NotifierReport(recorded=0, rejected=0, sent=0, failed=0, unknown=0, unfinished=0)
     assert len({received.message_id for received in mail.mails}) == len(mail.mails) == 5
     assert len({received.body for received in sms.messages}) == len(sms.messages) == 5
 
@@ -168,7 +169,7 @@ def test_every_alert_is_told_once_and_a_repeated_one_not_again(
 def test_what_is_no_alert_is_counted_logged_and_skipped(
     settings: Settings, mail: MailSink, alert: Callable[..., Alert], log: Any, lines: list[dict[str, Any]]
 ) -> None:
-    """Poison before and after an alert costs one log line each, a row in the database, and no alert."""
+    """Poison before and after an alert costs one log line each and a row in the database, and loses no alert."""
     good = encoded([alert()])
     publish(settings, [(good[0][0], b"{junk"), *good, (good[0][0], b'{"alert_id": "x"}')])
     report = run_once(settings, log)
@@ -177,13 +178,13 @@ def test_what_is_no_alert_is_counted_logged_and_skipped(
     rejected = [line for line in lines if line["event"] == "alert rejected"]
     assert sorted(line["offset"] for line in rejected) == [0, 2]
     assert all(line["reason"] for line in rejected)
-    assert Tally("rejects", "rejected", 2) in status(settings)
+    assert MessageCount("rejects", "rejected", 2) in status(settings).messages
 
 
 def test_closing_an_incident_labels_its_payments_on_kafka(
     settings: Settings, alert: Callable[..., Alert], log: Any, tmp_path: Path
 ) -> None:
-    """What the command line confirms is in the audit log, and on the topic, keyed by the account, once each."""
+    """A confirmation on the command line is in the audit log, and on the topic once, with the account as key."""
     publish(settings, encoded([alert(1), alert(2)]))
     run_once(settings, log)
     recorded = AuditSettings(path=str(tmp_path / "audit.jsonl"), key=Secret("k" * 32))
@@ -216,20 +217,20 @@ def test_closing_an_incident_labels_its_payments_on_kafka(
 def test_a_label_waits_for_a_broker_that_is_away(
     settings: Settings, alert: Callable[..., Alert], log: Any, dial: Any
 ) -> None:
-    """While nobody acknowledges, the label stays in the database; it goes once somebody does."""
+    """Without the broker's acknowledgement the label stays in the database; afterwards it is deleted."""
     publish(settings, encoded([alert(1)]))
     run_once(settings, log)
-    engine = open_database(settings.incidents)
+    engine = open_database(settings.database)
     with engine.begin() as connection:
         (incident,) = store.find(connection, OPEN)
         store.close(connection, incident.id, fraud=False, who="ana", note="", now=dial.now)
     nowhere = msgspec.structs.replace(settings, kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1"))
-    away = EventPublisher(nowhere, engine, 0.5, log)
+    away = EventPublisher(nowhere, engine, 0.5, SystemClock(), log)
     assert away.step() == 0
     away.close()
     assert read_labels(settings) == []
-    back = EventPublisher(settings, engine, 10.0, log)
-    assert (back.step(), back.step()) == (1, 0)
+    back = EventPublisher(settings, engine, 10.0, SystemClock(), log)
+    assert (back.step(), back.step()) == (2, 0)  # the label, and that the incident is closed
     back.close()
     engine.dispose()
     ((_, label),) = read_labels(settings)
@@ -237,42 +238,50 @@ def test_a_label_waits_for_a_broker_that_is_away(
 
 
 def test_a_missing_topic_or_broker_is_said_at_once(settings: Settings, log: Any) -> None:
-    """What is not there is named together with the remedy."""
+    """A missing topic or broker is named with the remedy."""
     nowhere = msgspec.structs.replace(settings.topics, prefix="nowhere-")
     with pytest.raises(UnavailableError, match=r"nowhere-alerts.*topics apply"):
         run_once(msgspec.structs.replace(settings, topics=nowhere), log)
-    kafka = msgspec.structs.replace(settings.kafka, bootstrap_servers="127.0.0.1:1")
-    notify = msgspec.structs.replace(settings.notify, timeout_s=0.5)
+    kafka = msgspec.structs.replace(settings.kafka, bootstrap_servers="127.0.0.1:1", timeout_s=0.5)
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:1"):
-        run_once(msgspec.structs.replace(settings, kafka=kafka, notify=notify), log)
+        run_once(msgspec.structs.replace(settings, kafka=kafka), log)
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"sms_from": ""}, "sms_from"),
-        ({"twilio_account_sid": ""}, "twilio_account_sid"),
-        ({"twilio_auth_token": None}, "twilio_auth_token"),
-        ({"twilio_base_url": "http://relay.example"}, "in the clear"),
-        ({"twilio_base_url": "http://127.0.0.1@relay.example"}, "in the clear"),
-        ({"twilio_base_url": "relay"}, "in the clear"),
-        ({"smtp_username": "u", "smtp_host": "mail.example"}, "in the clear"),
-        ({"public_url": "https://answers.example"}, "link_key"),
-        ({"link_key": Secret("short")}, "fewer than 32"),
+        ({"notify": {"sms_from": ""}}, r"\[notify\] sms_from"),
+        ({"twilio": {"account_sid": ""}}, r"\[twilio\] account_sid"),
+        ({"twilio": {"auth_token": None}}, r"\[twilio\] auth_token"),
+        ({"twilio": {"base_url": "http://relay.example"}}, "in the clear"),
+        ({"twilio": {"base_url": "http://127.0.0.1@relay.example"}}, "in the clear"),
+        ({"twilio": {"base_url": "relay"}}, "in the clear"),
+        ({"smtp": {"username": "u", "host": "mail.example"}}, "in the clear"),
+        ({"notify": {"public_url": "https://answers.example"}}, "link_key"),
+        ({"notify": {"link_key": Secret("short")}}, "fewer than 32"),
     ],
 )
 def test_settings_that_cannot_send_safely_are_refused(
-    settings: Settings, log: Any, changes: dict[str, Any], named: str
+    settings: Settings, log: Any, changes: dict[str, dict[str, Any]], named: str
 ) -> None:
-    """Nothing starts that could not send, or that would send a secret in the clear; the message says what is wrong."""
+    """Nothing starts that could not send, or would send a secret in plain text; the error says what is wrong."""
     with pytest.raises(SettingsError, match=named):
-        run_once(msgspec.structs.replace(settings, notify=msgspec.structs.replace(settings.notify, **changes)), log)
+        run_once(
+            msgspec.structs.replace(
+                settings,
+                **{
+                    section: msgspec.structs.replace(getattr(settings, section), **keys)
+                    for section, keys in changes.items()
+                },
+            ),
+            log,
+        )
 
 
 def test_a_terminated_process_leaves_in_good_order(
     settings: Settings, mail: MailSink, alert: Callable[..., Alert], tmp_path: Path
 ) -> None:
-    """SIGTERM ends the command with exit code 0 and its summary, and nothing of it in doubt."""
+    """SIGTERM ends the command with exit code 0 and its summary, and leaves no outcome unknown."""
     publish(settings, encoded([alert(number, account_id=f"account-{number}") for number in range(3)]))
     with (tmp_path / "err").open("wb") as errors:
         process = subprocess.Popen(COMMAND, env=environment(settings), stdout=subprocess.PIPE, stderr=errors)
@@ -282,14 +291,14 @@ def test_a_terminated_process_leaves_in_good_order(
     assert process.returncode == 0
     assert out.decode().startswith("notify: ")
     assert len(out.decode().splitlines()) == 1
-    assert {tally.status for tally in status(settings)} <= {"pending", "sent"}
+    assert {count.status for count in status(settings).messages} <= {"pending", "sent"}
 
 
 @pytest.mark.slow
 def test_a_killed_process_loses_nothing_and_sends_nothing_twice_knowingly(
     settings: Settings, mail: MailSink, sms: SmsSink, alert: Callable[..., Alert], tmp_path: Path
 ) -> None:
-    """Killed again and again in the middle of 400 alerts: every alert is told on both channels.
+    """Killed repeatedly during 400 alerts: every alert is notified on both channels.
 
     An SMS is never there twice, because what was in doubt is looked up; of the e-mails at most those in flight at
     the kills have a second copy, and it bears the same Message-ID.
@@ -314,14 +323,14 @@ def test_a_killed_process_loses_nothing_and_sends_nothing_twice_knowingly(
     copies = Counter(received.message_id for received in mail.mails)
     assert len(copies) == 400
     assert sum(copies.values()) <= 400 + kills * settings.notify.parallel
-    assert status(settings) == [Tally("email", "sent", 400), Tally("sms", "sent", 400)]
+    assert status(settings).messages == [MessageCount("email", "sent", 400), MessageCount("sms", "sent", 400)]
     said = log.read_text()
     for private in (ADDRESS, NUMBER, TOKEN, "account-3"):
         assert private not in said
 
 
 def test_a_full_disk_loses_nothing(settings: Settings, sms: SmsSink, alert: Callable[..., Alert]) -> None:
-    """When the database can grow no more the process ends with one sentence; with room again, all is told, once."""
+    """When the database cannot grow, the process ends with one sentence; once there is space, all are notified once."""
     alerts = [alert(number, account_id=f"account-{number}") for number in range(600)]
     publish(settings, encoded(alerts))
     limited = [
@@ -333,7 +342,7 @@ def test_a_full_disk_loses_nothing(settings: Settings, sms: SmsSink, alert: Call
     assert ended.returncode == 2
     sentence = ended.stderr.decode().splitlines()[-1]
     assert sentence.startswith("vedette: database sqlite:///")
-    assert "what is recorded is kept" in sentence
+    assert "recorded data is kept" in sentence
     assert len(sms.messages) < 600
     done = subprocess.run(
         [*COMMAND, "--until-idle", "1"], env=environment(settings), capture_output=True, timeout=120, check=True
@@ -345,16 +354,19 @@ def test_a_full_disk_loses_nothing(settings: Settings, sms: SmsSink, alert: Call
 def test_status_and_list_show_the_outbox(
     settings: Settings, sms: SmsSink, alert: Callable[..., Alert], log: Any
 ) -> None:
-    """`status` counts, `list` shows dead letters with the provider's code, `retry` has them sent."""
+    """`status` counts, `list` shows dead letters with the provider's code, and `retry` sends them again."""
     sms.script(INVALID_TO)
     publish(settings, encoded([alert()]))
     run_once(settings, log)
     environ = environment(settings)
     counted = subprocess.run([*COMMAND, "status", "--json"], env=environ, capture_output=True, check=True)
-    assert json.loads(counted.stdout) == [
-        {"channel": "email", "status": "sent", "count": 1},
-        {"channel": "sms", "status": "failed", "count": 1},
-    ]
+    assert json.loads(counted.stdout) == {
+        "messages": [
+            {"channel": "email", "status": "sent", "count": 1},
+            {"channel": "sms", "status": "failed", "count": 1},
+        ],
+        "failures": [],
+    }
     listed = subprocess.run([*COMMAND, "list", "--json"], env=environ, capture_output=True, check=True)
     (dead,) = json.loads(listed.stdout)["messages"]
     assert (dead["recipient"], dead["code"], dead["due_at"]) == ("phone", "21211", None)
@@ -369,7 +381,7 @@ def test_status_and_list_show_the_outbox(
 def test_replies_and_receipts_find_their_way_back(
     settings: Settings, sms: SmsSink, alert: Callable[..., Alert], log: Any, tmp_path: Path
 ) -> None:
-    """Through the real web server: receipts and a reply, each posted twice, count once and label the payment."""
+    """Through the real web server, receipts and a reply, each posted twice, count once and label the payment."""
     (port,) = free_ports(1)
     key = "k" * 32
     notify = msgspec.structs.replace(
@@ -397,7 +409,7 @@ def test_replies_and_receipts_find_their_way_back(
         web.send_signal(signal.SIGTERM)
         web.wait(30)
         sms.auth_token = TOKEN
-    (told,) = [row for row in listing(settings, ["sent"], 5) if row.channel == "sms"]
+    (told,) = [row for row in listing(settings, ["sent"], 5).messages if row.channel == "sms"]
     assert told.receipt == "delivered"
     run_once(settings, log)
     ((_, label),) = read_labels(settings)

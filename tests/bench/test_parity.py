@@ -1,4 +1,4 @@
-"""Parity through real broker, worker and Redis."""
+"""Parity through a real broker, worker and Redis."""
 
 from pathlib import Path
 
@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bench.measurement import Setup
 from bench.parity import verify_through_stream
-from features import NAMES, Backfill
+from features.backfill import Backfill
+from features.catalogue import NAMES
 from features.parity import PUBLISHED
 from producers.simulation import Simulation
 from producers.simulator import simulate
@@ -20,8 +22,10 @@ from vedette.errors import UnavailableError
 
 @pytest.fixture(scope="module")
 def payments() -> pa.RecordBatch:
-    """Simulated payments with frauds over as long as the windows reach back, many of an account at one moment."""
-    whole = pa.Table.from_batches(simulate(Simulation(customers=60, terminals=20, days=40, seed=9))).combine_chunks()
+    """Simulated payments with frauds over the full length of the windows, many of an account at the same moment."""
+    whole = pa.Table.from_batches(
+        simulate(Simulation(customers=60, terminals=20, days=40, seed=9, returns=0))
+    ).combine_chunks()
     column = whole.schema.names.index("event_time")
     time = whole.column("event_time").to_numpy() // (6 * HOUR) * 6 * HOUR
     whole = whole.set_column(column, whole.schema.field(column), pa.array(time))
@@ -31,16 +35,17 @@ def payments() -> pa.RecordBatch:
 
 @pytest.fixture
 def golden(payments: pa.RecordBatch, tmp_path: Path) -> Path:
-    """What the offline kernel computes about them from the thousandth on, published."""
+    """What the offline kernel computes for them, from the thousandth on, published."""
     features = dict(zip(NAMES, Backfill().advance(payments).T, strict=True))
     columns = {"TRANSACTION_ID": payments.column("transaction_id")}
-    columns |= {theirs: pa.array(features[ours]) for theirs, ours in PUBLISHED.items()}
+    columns |= {column: pa.array(features[name]) for column, name in PUBLISHED.items()}
     pq.write_table(pa.table(columns).slice(1000), tmp_path / "golden.parquet")
     return tmp_path / "golden.parquet"
 
 
+@pytest.mark.servers
 def test_the_stream_computes_what_is_published(payments: pa.RecordBatch, golden: Path, tmp_path: Path) -> None:
-    """Ties, merchants' delayed features and labels included, four partitions give the published values but one."""
+    """Four partitions give every published value but the changed one, with ties and delayed merchant features."""
     table = pq.read_table(golden)
     assert max(table.column("TERMINAL_ID_RISK_7DAY_WINDOW").to_pylist()) > 0
     nights = table.column("TX_DURING_NIGHT").to_pylist()
@@ -52,8 +57,8 @@ def test_the_stream_computes_what_is_published(payments: pa.RecordBatch, golden:
     published: list[int] = []
     try:
         report = verify_through_stream(
-            golden, [payments.take(pa.array(order))], tmp_path / "stack",
-            broker="embedded", redis="embedded", on_published=published.append,
+            golden, [payments.take(pa.array(order))], Setup(tmp_path / "stack", "embedded", "embedded"),
+            on_published=published.append,
         )  # fmt: skip
     except UnavailableError as error:
         missing(error)
@@ -62,14 +67,15 @@ def test_the_stream_computes_what_is_published(payments: pa.RecordBatch, golden:
     assert published[-1] == len(payments)
 
 
+@pytest.mark.servers
 def test_what_the_worker_sets_aside_is_an_error(payments: pa.RecordBatch, golden: Path, tmp_path: Path) -> None:
-    """A transaction that ends in the dead-letter topic is told with the reason, not counted as a mismatch."""
+    """A transaction that ends in the dead-letter topic is reported with the reason, not counted as a mismatch."""
     nowhere = pa.array([None, *payments.column("merchant_id").to_pylist()[1:]], pa.string())
     columns = {name: payments.column(name) for name in payments.schema.names}
     columns |= {"merchant_id": nowhere, "payee": pa.nulls(len(payments), pa.string())}
     poison = pa.RecordBatch.from_pydict(columns)
     try:
         with pytest.raises(VedetteError, match="neither `merchant_id` nor `payee` is given"):
-            verify_through_stream(golden, [poison], tmp_path / "stack", broker="embedded", redis="embedded")
+            verify_through_stream(golden, [poison], Setup(tmp_path / "stack", "embedded", "embedded"))
     except UnavailableError as error:
         missing(error)

@@ -7,18 +7,17 @@ import pyarrow as pa
 import pytest
 from msgspec.structs import replace
 
-from bench.faults.outcome import Topics
-from features import NAMES
 from features.backfill import Backfill
+from features.catalogue import NAMES
 from models.scorer import load_scorer
 from producers.frame import rows_to_transactions
-from producers.publisher import Publisher
+from producers.publisher import TransactionPublisher
 from producers.simulation import Simulation
 from producers.simulator import simulate
-from stack.local import LocalStack
+from stack.state import StackState
 from stack.topics import apply
-from tests.conftest import SettingsFor
-from tests.streams.conftest import ROOT
+from streams.history.run_output import Topics
+from tests.conftest import ROOT, SettingsFor
 from vedette.events import Decision
 from vedette.topics import Name
 
@@ -26,15 +25,15 @@ MODEL = ROOT / "models/demo"
 
 
 @pytest.mark.kafka
-def test_quix_gives_the_same_scores(apache_stack: LocalStack, settings_for: SettingsFor, topic_prefix: str) -> None:
-    """The reference is fair: features and scores of Vedette's kernel, without labels and what devices saw."""
+def test_quix_gives_the_same_scores(apache_stack: StackState, settings_for: SettingsFor, topic_prefix: str) -> None:
+    """The comparison is fair: features and scores are those of Vedette's kernel, without labels and device history."""
     settings = settings_for(apache_stack, topic_prefix)
     # What a merchant sees of several partitions comes in no order, and here each score must be the one of this order.
     settings = replace(settings, topics=replace(settings.topics, partitions=1))
     apply(settings)
-    config = Simulation(customers=40, terminals=20, days=10, seed=5)
+    config = Simulation(customers=40, terminals=20, days=10, seed=5, returns=0)
     frame = pa.Table.from_batches(simulate(config)).combine_chunks().to_batches()[0]
-    with Publisher(settings) as publisher:
+    with TransactionPublisher(settings) as publisher:
         publisher.send_transactions(frame)
     subprocess.run(
         [sys.executable, "-m", "bench.references.quix", settings.kafka.bootstrap_servers, settings.redis.url,

@@ -1,4 +1,4 @@
-"""The stream that is run with and without faults, and what a run without any leaves behind."""
+"""The stream that is run with and without faults, and the output of a run without faults."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from bench.faults.deployment import Deployment
-from bench.faults.outcome import Outcome
+from bench.faults.run import deployed, undisturbed
 from bench.faults.stream import Stream, simulated
-from bench.faults.trial import deployed, undisturbed
 from stack.local import LocalStack
+from stack.state import StackState
+from streams.history.run_output import RunOutput
 from tests.conftest import running
+from tests.shared_servers import Servers, once
 
 Deploy = Callable[[LocalStack, Stream], Deployment]
 
@@ -36,12 +38,18 @@ def own_apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalStack]
 
 
 @pytest.fixture(scope="session")
-def calm(stream: Stream, embedded_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """What one worker makes of the whole stream when nothing happens to it."""
-    return undisturbed(embedded_stack, stream, tmp_path_factory.mktemp("calm"))
+def calm(
+    stream: Stream, embedded_stack: StackState, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> RunOutput:
+    """The output of one worker on the whole stream, without faults."""
+    directory = tmp_path_factory.mktemp("calm")
+    return once(servers.directory, "calm", lambda: undisturbed(embedded_stack, stream, directory))
 
 
 @pytest.fixture(scope="session")
-def small_calm(stream: Stream, embedded_stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
-    """Likewise of the small stream."""
-    return undisturbed(embedded_stack, stream.small(), tmp_path_factory.mktemp("small-calm"))
+def small_calm(
+    stream: Stream, embedded_stack: StackState, servers: Servers, tmp_path_factory: pytest.TempPathFactory
+) -> RunOutput:
+    """The output of one worker on the small stream, without faults."""
+    directory = tmp_path_factory.mktemp("small-calm")
+    return once(servers.directory, "small-calm", lambda: undisturbed(embedded_stack, stream.small(), directory))

@@ -11,18 +11,25 @@ where it and the kernel agree, the kernel does what the catalogue says. What the
 - Of a forgotten fraud only the account's number of frauds remains. A label that comes later than that adds to it if
   it says fraud, and changes nothing if it does not.
 - The last label of a payment holds, whether it came before or after the payment.
+- Money that comes back leaves sums and totals, and nothing else: a payment stays counted, with its first amount. What
+  names a payment that is remembered changes that payment, from its arrival on; of several payments with that id, the
+  last one. A refund that names none, or none that is remembered, stands at its own time. No sum falls below zero.
+- The first completion of a payment replaces its amount; every other adds to it. Beyond what was paid, the payment
+  grows. A completion that names no remembered payment is a payment.
+- The features of a refund, reversal or deposit are those of a payment of its amount; if it is repeated, only those
+  that need no history.
 """
 
 import math
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 
-from features.catalogue import ACCOUNT_WINDOWS, ENTITIES, ENTITY_WINDOWS
+from features.catalogue import ACCOUNT_WINDOWS, DELAYED, ENTITIES, ENTITY_WINDOWS, SETTLED
 from features.kernel_account import HORIZON as ACCOUNT_HORIZON
-from features.kernel_entity import HORIZON as ENTITY_HORIZON
+from features.kernel_delayed import BEYOND_DELAY
 from vedette.clock import DAY, HOUR
 from vedette.money import exponent
 
@@ -50,11 +57,33 @@ class Payment:
     lon: float | None = None
     balance: int | None = None
     account_opened_at: int | None = None
+    kind: str | None = None
+    original_id: str | None = None
+
+
+@dataclass
+class Standing:
+    """What became of an event: of a payment its amount, and how much was returned; of others what they return."""
+
+    event: Payment
+    pays: bool
+    amount: int
+    back: int = 0
+    completed: bool = False
+
+    @property
+    def net(self) -> int:
+        """What it adds to sums and totals."""
+        return self.amount - self.back
+
+    def as_paid(self) -> Payment:
+        """The payment with its present amount."""
+        return replace(self.event, amount=self.amount)
 
 
 @dataclass(frozen=True)
 class Truth:
-    """A label: what is known of the payment with this id and time."""
+    """A label: what is known about the payment with this id and time."""
 
     transaction_id: str
     account_id: str
@@ -63,6 +92,7 @@ class Truth:
     merchant_id: str | None = None
     device_id: str | None = None
     ip_address: str | None = None
+    payee: str | None = None
 
 
 Event = Payment | Truth
@@ -73,7 +103,7 @@ def _same(a: Event, b: Event) -> bool:
 
 
 class _Memory:
-    """What was shown, in order of arrival, and of it what is remembered."""
+    """The events shown so far, in order of arrival, and which of them are remembered."""
 
     def __init__(self, horizon: int) -> None:
         self.payments: list[Payment] = []
@@ -81,12 +111,12 @@ class _Memory:
         self._horizon = horizon
 
     def edge(self) -> int:
-        """Whatever happened then or before is forgotten."""
+        """Everything that happened then or before is forgotten."""
         newest = max((p.event_time for p in self.payments), default=None)
         return -1 if newest is None else newest - self._horizon
 
     def forget(self) -> list[Truth]:
-        """Forget what is too old; the labels that go with it."""
+        """Forget what is too old, including its labels."""
         edge = self.edge()
         gone = [label for label in self.labels if label.event_time <= edge]
         self.payments = [p for p in self.payments if p.event_time > edge]
@@ -94,20 +124,22 @@ class _Memory:
         return gone
 
     def first_delivery(self, payment: Payment) -> int | None:
-        """Where among the payments it came first."""
+        """Where among the payments the first delivery came."""
         return next((i for i, p in enumerate(self.payments) if _same(p, payment)), None)
 
     def relabel(self, label: Truth) -> None:
-        """Let a label take the place of an earlier one."""
+        """Let a label replace an earlier one."""
         self.labels = [other for other in self.labels if not _same(other, label)] + [label]
 
 
 class AccountOracle:
     """One account."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay: int = DELAY) -> None:
+        self._delay = delay
         self._memory = _Memory(ACCOUNT_HORIZON)
-        self._ever: list[Payment] = []
+        self._standing: dict[tuple[int, str], Standing] = {}
+        self._ever: list[Standing] = []
         self._forgotten_frauds = 0
         self._place: Payment | None = None
         self._typical = 0.0  # minor units
@@ -120,46 +152,85 @@ class AccountOracle:
             self._memory.relabel(label)
 
     def pay(self, e: Payment) -> dict[str, float]:
-        """Show a payment; its features."""
+        """Show an event and return its features."""
         features = self.features(e)
         self.show(e)
         return features
 
+    def paid(self, e: Payment) -> bool:
+        """Whether an event that was shown is a payment."""
+        return self._standing[e.event_time, e.transaction_id].pays
+
     def show(self, e: Payment) -> None:
-        """Show a payment without asking for its features."""
+        """Show an event without asking for its features."""
         if self._memory.first_delivery(e) is None:
+            named = self._named(e)
             self._memory.payments.append(e)
-            self._ever.append(e)
-            typical, k = self._typical, len(self._ever)
-            counted = float(e.amount) if k <= 3 else min(float(e.amount), 3.0 * typical)
-            self._typical += (counted - typical) / min(k, 200)
-            if self._moves_place(e):
-                self._place = e
+            shown = self._settle(e, named)
+            self._standing[e.event_time, e.transaction_id] = shown
+            if shown.pays:
+                self._ever.append(shown)
+                typical, k = self._typical, len(self._ever)
+                counted = float(e.amount) if k <= 3 else min(float(e.amount), 3.0 * typical)
+                self._typical += (counted - typical) / min(k, 200)
+                if self._moves_place(e):
+                    self._place = e
         self._forgotten_frauds += sum(label.fraud for label in self._memory.forget())
 
+    def _named(self, e: Payment) -> Standing | None:
+        """Return the remembered payment that an event names."""
+        named = [self._standing[p.event_time, p.transaction_id] for p in self._memory.payments
+                 if p.transaction_id == e.original_id]  # fmt: skip
+        paid = sorted((s for s in named if s.pays), key=lambda s: s.event.event_time)
+        return paid[-1] if paid else None
+
+    @staticmethod
+    def _settle(e: Payment, named: Standing | None) -> Standing:
+        match e.kind:
+            case None | "payment" | "withdrawal" | "authorisation":
+                return Standing(e, pays=True, amount=e.amount)
+            case "completion" if named is None:
+                return Standing(e, pays=True, amount=e.amount)
+            case "completion" if named is not None:
+                final = e.amount + (named.net if named.completed else 0)
+                named.amount, named.completed = max(named.amount, final), True
+                named.back = named.amount - final
+            case "refund" if named is None:
+                return Standing(e, pays=False, amount=0, back=e.amount)
+            case "refund" | "reversal" if named is not None:
+                named.back = min(named.amount, named.back + e.amount)
+        return Standing(e, pays=False, amount=0)
+
     def features(self, e: Payment) -> dict[str, float]:
-        """What the features of a payment would be if it were shown now."""
+        """Return the features that an event would have if it were shown now."""
         memory, t = self._memory, e.event_time
         first = memory.first_delivery(e)
-        before = [p for p in memory.payments if p.event_time < t]
-        ties = [p for p in memory.payments[:first] if p.event_time == t]
-        seen = [*before, *ties]
-        later = [p for p in memory.payments if p.event_time > t]
+        stands = [self._standing[p.event_time, p.transaction_id] for p in memory.payments]
+        mine = Standing(e, pays=True, amount=e.amount) if first is None else stands[first]
+        if not mine.pays:
+            return _of_payment(e) | dict.fromkeys(_OF_HISTORY, NAN)
+        before = [s for s in stands if s.event.event_time < t]
+        ties = [s for s in stands[:first] if s.event.event_time == t]
+        later = [s for s in stands if s.event.event_time > t]
         if first is not None:
-            later += [p for p in memory.payments[first + 1 :] if p.event_time == t]
-        ever = self._ever if first is not None else [*self._ever, e]
-        amounts_up_to_now = sum(p.amount for p in ever) - sum(p.amount for p in later)
+            later += [s for s in stands[first + 1 :] if s.event.event_time == t]
+        returned, e = [*before, *ties, mine], mine.as_paid()
+        seen = [s.as_paid() for s in [*before, *ties] if s.pays]
+        later = [s for s in later if s.pays]
+        ever = self._ever if first is not None else [*self._ever, mine]
+        amounts_up_to_now = sum(s.amount for s in ever) - sum(s.amount for s in later)
         month = [p for p in seen if p.event_time > t - MONTH]
-        frauds = [label for label in memory.labels if label.fraud and label.event_time <= t - DELAY]
+        frauds = [label for label in memory.labels if label.fraud and label.event_time <= t - self._delay]
         return {
-            **_of_payment(e),
+            **_of_payment(mine.event),
             **_of_windows(e, seen),
+            **_of_sums(e, returned),
             **_of_amount(e, month),
             **self._of_typical(e, month),
             **_of_time(e, month),
             **_of_familiarity(e, month),
             **_of_distinct(e, seen),
-            **_of_totals(e, seen),
+            **_of_drain(mine.event, returned),
             "day_to_limit": NAN,  # of limits the kernel knows nothing: see test_limits
             "month_to_limit": NAN,
             **self._of_place(e, repeated=first is not None),
@@ -195,8 +266,9 @@ class AccountOracle:
 class EntityOracle:
     """One merchant, device or address."""
 
-    def __init__(self) -> None:
-        self._memory = _Memory(ENTITY_HORIZON)
+    def __init__(self, delay: int = DELAY) -> None:
+        self._delay = delay
+        self._memory = _Memory(BEYOND_DELAY + delay)
         self._unusual: dict[tuple[int, str], float] = {}
 
     def label(self, label: Truth) -> None:
@@ -212,9 +284,9 @@ class EntityOracle:
         self._memory.forget()
 
     def query(self, kind: str, e: Payment) -> dict[str, float]:
-        """The features of a payment, the entity being of this kind."""
+        """Return the features of a payment for an entity of this kind."""
         features: dict[str, float] = {}
-        end = e.event_time - DELAY
+        end = e.event_time - self._delay
         for name, w in ENTITY_WINDOWS.items():
             window = [p for p in self._memory.payments if end - w < p.event_time <= end]
             frauds = [p for p in window if any(label.fraud and _same(label, p) for label in self._memory.labels)]
@@ -248,32 +320,47 @@ def unusualness(features: dict[str, float]) -> float:
 class EntityOracles:
     """All merchants, devices and addresses."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay: int = DELAY) -> None:
+        self._delay = delay
         self._of: dict[tuple[str, str], EntityOracle] = {}
 
     def _named(self, event: Event) -> list[EntityOracle]:
-        named = [(kind, getattr(event, field)) for kind, field in ENTITIES.items()]
-        return [self._of.setdefault((kind, name), EntityOracle()) for kind, name in named if name is not None]
+        named = [(kind, getattr(event, ENTITIES[kind])) for kind in DELAYED]
+        return [
+            self._of.setdefault((kind, name), EntityOracle(self._delay)) for kind, name in named if name is not None
+        ]
 
     def label(self, label: Truth) -> None:
-        """Show a label to those it names."""
+        """Show a label to the entities that it names."""
         for entity in self._named(label):
             entity.label(label)
 
     def pay(self, payment: Payment, unusual: float) -> None:
-        """Show a payment to those it names."""
+        """Show a payment to the entities that it names."""
         for entity in self._named(payment):
             entity.pay(payment, unusual)
 
     def query(self, payment: Payment) -> dict[str, float]:
-        """The entity features of a payment; those of what it does not name are missing."""
+        """Return the entity features of a payment; those of missing entities are NaN."""
         features: dict[str, float] = {}
-        for kind, field in ENTITIES.items():
-            name = getattr(payment, field)
-            entity = EntityOracle() if name is None else self._of.get((kind, name), EntityOracle())
+        for kind in DELAYED:
+            name = getattr(payment, ENTITIES[kind])
+            entity = (
+                EntityOracle(self._delay) if name is None else self._of.get((kind, name), EntityOracle(self._delay))
+            )
             of_kind = entity.query(kind, payment)
             features |= dict.fromkeys(of_kind, NAN) if name is None else of_kind
         return features
+
+
+_OF_HISTORY = tuple(
+    name
+    for name in SETTLED
+    if not name.startswith(tuple(f"{kind}_" for kind in ENTITIES))
+    and name
+    not in {"amount_major", "hour", "weekday", "is_night", "is_weekend", "amount_to_balance", "account_age_days"}
+)
+"""Features of accounts that need history."""
 
 
 def _major(minor: Fraction, e: Payment) -> float:
@@ -299,7 +386,6 @@ def _of_windows(e: Payment, seen: Sequence[Payment]) -> dict[str, float]:
     for name, w in ACCOUNT_WINDOWS.items():
         amounts = [p.amount for p in [*seen, e] if p.event_time > e.event_time - w]
         features[f"account_count_{name}"] = len(amounts)
-        features[f"account_sum_{name}"] = _major(Fraction(sum(amounts)), e)
         features[f"account_mean_{name}"] = _major(Fraction(sum(amounts), len(amounts)), e)
         features[f"account_max_{name}"] = _major(Fraction(max(amounts)), e)
         features[f"account_std_{name}"] = math.sqrt(_variance(amounts)) / 10 ** exponent(e.currency)
@@ -382,25 +468,36 @@ def _of_distinct(e: Payment, seen: Sequence[Payment]) -> dict[str, float]:
     }
 
 
-def _of_totals(e: Payment, seen: Sequence[Payment]) -> dict[str, float]:
-    def date(p: Payment) -> datetime:
-        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=p.event_time)
+def _of_sums(e: Payment, returned: Sequence[Standing]) -> dict[str, float]:
+    """Return sums and totals of what was paid and not returned, this payment included."""
 
-    today = [p.amount for p in [*seen, e] if date(p).date() == date(e).date()]
-    month = [p.amount for p in [*seen, e] if (date(p).year, date(p).month) == (date(e).year, date(e).month)]
-    earlier_in_day = sum(p.amount for p in seen if p.event_time > e.event_time - DAY)
-    drain = NAN
-    if e.balance is not None and e.balance > 0:
-        drain = float(Fraction(earlier_in_day + e.amount, e.balance + earlier_in_day))
-    return {
-        "day_total": _major(Fraction(sum(today)), e),
-        "month_total": _major(Fraction(sum(month)), e),
-        "drain_1d": drain,
+    def date(t: int) -> datetime:
+        return datetime.fromtimestamp(0, UTC) + timedelta(milliseconds=t)
+
+    def total(inside: Callable[[int], bool]) -> float:
+        return _major(Fraction(max(0, sum(s.net for s in returned if inside(s.event.event_time)))), e)
+
+    now = date(e.event_time)
+    sums = {
+        f"account_sum_{name}": total(lambda t, w=w: t > e.event_time - w)  # type: ignore[misc]
+        for name, w in ACCOUNT_WINDOWS.items()
+    }
+    return sums | {
+        "day_total": total(lambda t: date(t).date() == now.date()),
+        "month_total": total(lambda t: (date(t).year, date(t).month) == (now.year, now.month)),
     }
 
 
+def _of_drain(e: Payment, returned: Sequence[Standing]) -> dict[str, float]:
+    spent = max(0, sum(s.net for s in returned if s.event.event_time > e.event_time - DAY))
+    drain = NAN
+    if e.balance is not None and e.balance > 0 and e.balance + spent - e.amount > 0:
+        drain = float(Fraction(spent, e.balance + spent - e.amount))
+    return {"drain_1d": drain}
+
+
 def _great_circle(a: Payment, b: Payment) -> float:
-    """By the angle between two unit vectors, in a form that is exact for near and for opposite places."""
+    """Return the distance by the angle between two unit vectors, in a form exact for near and opposite places."""
 
     def vector(p: Payment) -> tuple[float, float, float]:
         # Places are known to a millionth of a degree.

@@ -1,8 +1,6 @@
 """`vedette features` as a whole."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,36 +9,35 @@ import pytest
 
 from features.catalogue import NAMES
 from features.reference import reference
+from tests.command import Done, vedette
 from vedette.clock import format_time, parse_time
 
-VEDETTE = [sys.executable, "-c", "from cli.main import main; main()"]
 
-
-def vedette(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end."""
-    return subprocess.run([*VEDETTE, "features", *arguments], capture_output=True, text=True, timeout=200, check=False)
+def features(*arguments: str) -> Done:
+    """Run `vedette features` to its end."""
+    return vedette("features", *arguments)
 
 
 def test_list() -> None:
     """`list` has every feature, as a table and as JSON."""
-    assert [feature["name"] for feature in json.loads(vedette("list", "--json").stdout)] == list(NAMES)
-    printed = vedette("list").stdout
+    assert [feature["name"] for feature in json.loads(features("list", "--json").stdout)] == list(NAMES)
+    printed = features("list").stdout
     assert all(name in printed for name in NAMES)
 
 
 def test_show() -> None:
-    """`show` tells all of one feature, and a misspelt name is one sentence and exit code 2."""
-    shown = json.loads(vedette("show", "account_count_1d", "--json").stdout)
+    """`show` prints everything about one feature, and a misspelt name gives one sentence and exit code 2."""
+    shown = json.loads(features("show", "account_count_1d", "--json").stdout)
     assert (shown["name"], shown["unit"], shown["window"]) == ("account_count_1d", "payments", "1d")
-    assert "number of the account's payments" in vedette("show", "account_count_1d").stdout
-    wrong = vedette("show", "account_count_2d")
+    assert "number of the account's payments" in features("show", "account_count_1d").stdout
+    wrong = features("show", "account_count_2d")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("vedette: there is no feature 'account_count_2d'")
 
 
 def test_docs() -> None:
     """`docs` prints the page."""
-    assert vedette("docs").stdout == reference()
+    assert features("docs").stdout == reference()
 
 
 @pytest.fixture
@@ -75,16 +72,16 @@ def files(tmp_path: Path) -> list[str]:
 
 def test_verify(files: list[str]) -> None:
     """`verify` takes several files of transactions, counts rows, columns and mismatches, and exits with 0."""
-    done = vedette("verify", *files, "--json")
+    done = features("verify", *files, "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, {"rows": 24, "columns": 2, "mismatches": 0})
-    assert vedette("verify", *files).stdout == "24 rows, 2 columns, 0 mismatches\n"
+    assert features("verify", *files).stdout == "24 rows, 2 columns, 0 mismatches\n"
 
 
 def test_verify_tells_what_differs(files: list[str]) -> None:
     """A mismatch is printed in full, and the exit code is 1."""
     table = pq.read_table(files[0])
     pq.write_table(table.set_column(1, "TX_DURING_NIGHT", pa.array([0] * 24)), files[0])
-    done = vedette("verify", *files, "--json")
+    done = features("verify", *files, "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["mismatches"]) == (1, 7)
     assert report["first"][0] == {
@@ -94,14 +91,14 @@ def test_verify_tells_what_differs(files: list[str]) -> None:
         "published": 0.0,
         "computed": 1.0,
     }
-    assert "is_night" in vedette("verify", *files).stdout
+    assert "is_night" in features("verify", *files).stdout
 
 
 def test_verify_refuses_rows_that_do_not_fit(files: list[str]) -> None:
-    """A transaction that cannot be read would falsify all later ones: it is named, and the exit code is 2."""
+    """A transaction that cannot be read would corrupt all later features: it is named, and the exit code is 2."""
     table = pq.read_table(files[2])
-    amounts = pa.array([-1.0] + [1.0] * 23)
+    amounts = pa.array([float("nan")] + [1.0] * 23)
     pq.write_table(table.set_column(table.schema.names.index("TX_AMOUNT"), "TX_AMOUNT", amounts), files[2])
-    done = vedette("verify", *files)
+    done = features("verify", *files)
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("vedette: row 1, column TX_AMOUNT: ")

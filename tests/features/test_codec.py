@@ -1,4 +1,4 @@
-"""State blobs: small, the same after a round trip, and harmless when they are damaged."""
+"""State blobs: small, unchanged by a round trip, and harmless when damaged."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from features.account_codec import VERSION as ACCOUNT_VERSION
 from features.activity import Activity, of_payments, unusualness
-from features.catalogue import NAMES
+from features.catalogue import ENTITIES, NAMES
 from features.engine import advance_accounts, advance_entities, query_entities
-from features.kernel_entity import VERSION as ENTITY_VERSION
+from features.entity_codec import VERSION as ENTITY_VERSION
 from features.rows import MOST, layout
 from tests.features.oracle import Event, Payment
 from tests.features.streams import START, columns_of, streams, through_kernel, truth
@@ -19,7 +19,8 @@ from vedette.clock import DAY, HOUR, MINUTE
 from vedette.errors import StateError
 
 NONE = np.empty(0, np.int64)
-NOTHING = Activity(NONE.view(np.uint64), NONE, NONE, NONE, NONE, NONE.view(np.uint8), NONE.view(np.int8))
+_BYTES = NONE.view(np.uint8)
+NOTHING = Activity(NONE.view(np.uint64), _BYTES, NONE, NONE, NONE, NONE, _BYTES, _BYTES, NONE.view(np.int8))
 
 _tiled = through_kernel(
     [
@@ -48,7 +49,7 @@ def entity_blobs() -> st.SearchStrategy[bytes]:
 
 
 def read_account(blob: bytes) -> bytes:
-    """An account's blob after a payment that comes to it; the features of that payment have the right form."""
+    """Return an account's blob after one more payment, whose features have the right form."""
     columns, label = columns_of([Payment("now", "a", START + 50 * DAY, 1234, merchant_id="m", device_id="d")])
     advanced = advance_accounts([blob], np.zeros(1, np.int64), columns, label)
     assert advanced.features.shape == (1, len(NAMES))
@@ -57,11 +58,14 @@ def read_account(blob: bytes) -> bytes:
 
 
 def read_entity(blob: bytes) -> bytes:
-    """An entity's blob after a query, as merchant and as device, and a payment that comes to it."""
+    """Return an entity's blob after a query, as merchant and as device, and one more payment."""
     columns, _ = columns_of([Payment("now", "a", START + 50 * DAY, 1234, device_id="d")])
     features = np.zeros((1, len(NAMES)))
-    query_entities([blob], np.array([[0, 0, -1]]), columns, features)
-    return advance_entities([blob], np.zeros(1, np.int64), of_payments(columns, unusualness(features)).activity)[0]
+    query_entities([blob], np.array([[0, 0, -1, 0, 0]]), columns, features)
+    flags = np.zeros((1, len(ENTITIES)), np.uint8)
+    return advance_entities([blob], np.zeros(1, np.int64), of_payments(columns, unusualness(features), flags).activity)[
+        0
+    ]
 
 
 @settings(deadline=None, max_examples=100)
@@ -88,7 +92,7 @@ Read = Callable[[bytes], bytes]
 
 
 def refused_or_read(read: Read, blob: bytes) -> None:
-    """A damaged blob is either refused, or read as some state that can be written and read again."""
+    """A damaged blob is either refused, or read as a state that can be written and read again."""
     try:
         after = read(blob)
     except StateError:
@@ -99,7 +103,7 @@ def refused_or_read(read: Read, blob: bytes) -> None:
 
 @pytest.mark.parametrize(("read", "blobs"), [(read_account, account_blobs()), (read_entity, entity_blobs())])
 def test_truncated_blobs_are_refused(read: Read, blobs: st.SearchStrategy[bytes]) -> None:
-    """A blob that lost its end, or got a longer one, is refused."""
+    """A truncated or extended blob is refused."""
 
     @settings(deadline=None, max_examples=60)
     @given(blobs, st.data())
@@ -141,7 +145,7 @@ def test_random_bytes_are_harmless(read: Read) -> None:
 
 
 def test_more_identifiers_than_any_state_has_are_refused() -> None:
-    """A blob that claims 65,535 events, each with identifiers of its own, does not fill the kernel's table for ever."""
+    """A blob that claims 65,535 events, each with different identifiers, does not fill the kernel's table forever."""
     first = varint(START + 50 * DAY - 65_535)
     head = bytes([ACCOUNT_VERSION]) + (65_535).to_bytes(2, "little") + bytes(5)
     flags, known = 0b11111, 1
@@ -165,47 +169,8 @@ def varint(value: int) -> bytes:
     return bytes([*out, value])
 
 
-def test_version_1_is_read_and_written_as_version_2() -> None:
-    """A blob of the first version has its payments, label, identifiers and place; its mean is typical."""
-    first = bytes.fromhex(
-        "0103000003d8040081e689df9a2c80897a8092f40180acd2db9a2c644d545a090154ec63ff0215603e7080dddb01c801dd0e032103f3"
-        "e82dff80dddb01ac02aeac470101"
-    )
-    payments = [
-        Payment(f"t{i}", "a", START + i * HOUR, 100 * (i + 1), merchant_id=f"m{i % 2}", country="DE", lat=1.0, lon=2.0)
-        for i in range(3)
-    ]
-    later = Payment("t3", "a", START + 8 * DAY, 5000, merchant_id="m1", country="DE", lat=1.0, lon=2.0)
-    now = through_kernel([*payments, truth(payments[1], fraud=True)], 10).accounts["a"]
-    columns, label = columns_of([later])
-    old, new = (advance_accounts([blob], np.zeros(1, np.int64), columns, label) for blob in (first, now))
-    assert (first[0], now[0]) == (1, ACCOUNT_VERSION)
-    assert np.array_equal(old.features, new.features, equal_nan=True)  # the mean of 100, 200 and 300 is typical, too
-    assert old.features[0, NAMES.index("account_frauds")] == 1
-    assert old.features[0, NAMES.index("account_typical")] == 2
-    assert old.blobs == new.blobs
-
-
-def test_version_1_with_tiles_is_read() -> None:
-    """So is one with tiles."""
-    blob = _tiled.accounts["a"]
-    nothing, _ = columns_of([])
-    (read,) = advance_accounts([as_version_1(blob)], NONE, nothing).blobs
-    assert as_version_1(read) == as_version_1(blob)
-
-
-def as_version_1(blob: bytes) -> bytes:
-    """A blob as the first version would have written it: without the 8 bytes of the typical amount."""
-    at = 3
-    for _ in ("tiles", "payments", "sum", "frauds"):
-        while blob[at] >= 0x80:
-            at += 1
-        at += 1
-    return bytes([1]) + blob[1:at] + blob[at + 8 :]
-
-
 def test_a_lying_row_count_allocates_little() -> None:
-    """However many rows a blob claims to have, room is made for no more than a state can hold."""
+    """However many rows a blob claims to have, memory is allocated for no more than a state can hold."""
     claims = bytes([1, 255, 255])
     starts = np.array([0, 3, 6], np.int64)
     assert layout(np.frombuffer(claims * 2, np.uint8), starts, NONE).tolist() == [0, MOST, 2 * MOST]
@@ -216,15 +181,16 @@ def test_a_lying_row_count_allocates_little() -> None:
     [(read_account, ACCOUNT_VERSION, "account"), (read_entity, ENTITY_VERSION, "entity")],
 )
 def test_unknown_version_is_refused(read: Read, version: int, what: str) -> None:
-    """A blob of a newer release is refused, and the message says whose it is, how it begins and what to do."""
+    """A blob of another release is refused, and the error gives the key, its first bytes and the remedy."""
     blob = bytearray(_tiled.accounts["a"] if what == "account" else next(iter(_tiled.entities.values())))
-    blob[0] = version + 1
-    with pytest.raises(StateError, match=f"{what} cannot be read .it begins with 0[23].* newer release; restore it"):
-        read(bytes(blob))
+    for other in (version - 1, version + 1):
+        blob[0] = other
+        with pytest.raises(StateError, match=f"{what} cannot be read .it begins with 0{other}.*backfill --load"):
+            read(bytes(blob))
 
 
 def test_size_of_a_typical_account() -> None:
-    """Twenty payments within 31 days, as a card sees them, take at most 480 bytes."""
+    """Twenty payments within 31 days, typical of a card, take at most 480 bytes."""
     dice = np.random.default_rng(5)
     sizes = []
     for card in range(200):

@@ -1,4 +1,4 @@
-"""How near payments bring their account to its limits."""
+"""How close payments bring their account to its limits."""
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ YEN = Allowance("JPY", (300, 0))
 def ratios(
     payments: list[Payment], types: list[str | None], limits: list[Allowance], cut: int = 1000
 ) -> list[list[float]]:
-    """day_to_limit and month_to_limit of payments, each of an account of the given type."""
+    """Return day_to_limit and month_to_limit of payments, each of an account of the given type."""
     batch = batch_of(payments).append_column("account_type", pa.array(types, pa.string()))
     state = Backfill(limits)
     features = np.concatenate([state.advance(batch.slice(start, cut)) for start in range(0, len(batch), cut)])
@@ -31,7 +31,7 @@ def ratios(
 
 
 def test_the_lowest_limit_that_concerns_the_account_counts() -> None:
-    """A prepaid account is held to its own daily limit and to everybody's lower monthly one, others to that alone."""
+    """A prepaid account has its own daily limit and everybody's lower monthly one; others have only the latter."""
     payments = [Payment("t1", "a", START, 5_000), Payment("t2", "b", START, 5_000)]
     first, second = ratios(payments, ["prepaid", "debit"], [PREPAID, EVERYBODY])
     assert first == [0.5, 0.125]
@@ -39,7 +39,7 @@ def test_the_lowest_limit_that_concerns_the_account_counts() -> None:
 
 
 def test_an_account_may_have_limits_of_its_own() -> None:
-    """What the policy says of one account takes the place of what it says of its type; no amount is no limit."""
+    """The limit of an account replaces that of its type; no amount means no limit."""
     (rich,) = ratios([Payment("t", "rich", START, 45_000)], ["prepaid"], [PREPAID])
     assert np.array_equal(rich, [0.5, np.nan], equal_nan=True)
     (of_other_type,) = ratios([Payment("t", "rich", START, 45_000)], ["debit"], [PREPAID])
@@ -47,7 +47,7 @@ def test_an_account_may_have_limits_of_its_own() -> None:
 
 
 def test_spending_a_limit_to_the_last_cent_is_exactly_one() -> None:
-    """A total of the very limit gives 1, a cent more gives more, however the cents add up."""
+    """A total equal to the limit gives exactly 1 and a cent more gives more, however the cents add up."""
     amounts = [1, 29, 70, 9_900, 1]
     payments = [Payment(f"t{i}", "a", START + i, amount) for i, amount in enumerate(amounts)]
     days = [day for day, _ in ratios(payments, ["prepaid"] * 5, [PREPAID])]
@@ -57,7 +57,7 @@ def test_spending_a_limit_to_the_last_cent_is_exactly_one() -> None:
 
 @pytest.mark.filterwarnings("error")
 def test_a_limit_of_nothing_is_exceeded_without_bound() -> None:
-    """Where nothing is allowed, any amount is infinitely too much, and no payment of 0 is."""
+    """With a limit of 0 any amount gives infinity, except a payment of 0."""
     payments = [Payment("t0", "a", START, 0, "JPY"), Payment("t1", "a", START, 1, "JPY")]
     nothing, something = ratios(payments, [None, None], [YEN])
     assert np.isnan(nothing[1])
@@ -65,7 +65,7 @@ def test_a_limit_of_nothing_is_exceeded_without_bound() -> None:
 
 
 def test_without_limits_both_are_missing() -> None:
-    """No policy, no ratio."""
+    """Without a policy there is no ratio."""
     assert np.isnan(ratios([Payment("t", "a", START, 1)], ["prepaid"], [])).all()
 
 
@@ -80,7 +80,7 @@ def test_without_limits_both_are_missing() -> None:
     )
 )  # fmt: skip
 def test_ratios_are_totals_over_limits(rows: list[tuple[str, int, int, str, str | None]]) -> None:
-    """Whatever comes, each ratio is the total of the catalogue over the limit found by hand, at any batch cut."""
+    """For any payments and any batches, each ratio is the catalogue's total over the limit found by hand."""
     rows.sort(key=lambda row: row[1])
     payments = [Payment(f"t{i}", row[0], START + row[1], row[2], row[3]) for i, row in enumerate(rows)]
     types = [row[4] for row in rows]

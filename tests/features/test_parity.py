@@ -1,4 +1,4 @@
-"""Parity: published features are found again, and whatever differs is told."""
+"""Parity: published features are reproduced, and every difference is reported."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,14 +24,14 @@ HISTORY = [
 
 
 def published(history: Sequence[Past]) -> pa.Table:
-    """What others would publish about a history, by the oracle; ids are numbers there."""
+    """What others would publish about a history, computed by the oracle, where ids are numbers."""
     rows = past_through_oracle(history)
     ids = [int(past.payment.transaction_id) for past in history]
     return pa.table({"TRANSACTION_ID": ids} | {theirs: [r[ours] for r in rows] for theirs, ours in PUBLISHED.items()})
 
 
 def changed(table: pa.Table, column: str, row: int, value: float) -> pa.Table:
-    """The table with one value replaced."""
+    """Return the table with one value replaced."""
     values = table.column(column).to_pylist()
     values[row] = value
     return table.set_column(table.schema.names.index(column), column, [values])
@@ -46,13 +46,13 @@ def golden(tmp_path: Path) -> Path:
 
 
 def batches(history: Sequence[Past], size: int = 1000) -> list[pa.RecordBatch]:
-    """A history in batches."""
+    """Return a history in batches."""
     return [batch_of_past(history[start : start + size]) for start in range(0, len(history), size)]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
 def test_nothing_differs(golden: Path, size: int) -> None:
-    """What the oracle published is found again to the last row and column, however the transactions are cut."""
+    """What the oracle published is reproduced in every row and column, however the transactions are batched."""
     assert verify(golden, batches(HISTORY, size)) == Parity(rows=100, columns=14, mismatches=0)
 
 
@@ -66,7 +66,7 @@ def test_nothing_differs(golden: Path, size: int) -> None:
     ],
 )
 def test_one_value_that_differs_is_told(golden: Path, column: str, feature: str, by: float) -> None:
-    """A single value beyond its tolerance is counted and told with its transaction, both names and both values."""
+    """A single value beyond its tolerance is counted and reported with its transaction, both names and both values."""
     table = pq.read_table(golden)
     value = float(table.column(column)[50].as_py())
     pq.write_table(changed(table, column, 50, value + by), golden)
@@ -78,7 +78,7 @@ def test_one_value_that_differs_is_told(golden: Path, column: str, feature: str,
 
 
 def test_many_differences_are_counted_and_the_first_told(golden: Path) -> None:
-    """All differences are counted, of which the first ones are told."""
+    """All differences are counted, and the first ones are reported."""
     table = pq.read_table(golden)
     pq.write_table(table.set_column(1, "TX_DURING_WEEKEND", pa.array([7] * 100, pa.int16())), golden)
     report = verify(golden, batches(HISTORY, 7))
@@ -87,7 +87,7 @@ def test_many_differences_are_counted_and_the_first_told(golden: Path) -> None:
 
 
 def test_a_missing_published_value_differs(golden: Path) -> None:
-    """Where no value is published but one is computed, that is a difference."""
+    """Where a value is computed but none is published, that is a difference."""
     table = pq.read_table(golden)
     pq.write_table(changed(table, "TERMINAL_ID_NB_TX_1DAY_WINDOW", 3, float("nan")), golden)
     assert verify(golden, batches(HISTORY)).mismatches == 1
@@ -104,14 +104,14 @@ def test_what_a_rolling_sum_leaves_is_no_difference(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 1000])
 def test_ties_are_taken_in_the_published_order(tmp_path: Path, size: int) -> None:
-    """Payments of one customer in one second come in the order of their published count, not in the file's."""
+    """Payments of one customer in one second follow their published count, not the order of the file."""
     tied = [Past(Payment(f"{i}", "c", START, 100 * i, merchant_id="m"), None) for i in range(1, 5)]
     pq.write_table(published([tied[2], tied[0], tied[3], tied[1]]), tmp_path / "golden.parquet")
     assert verify(tmp_path / "golden.parquet", batches(tied, size)).mismatches == 0
 
 
 def test_ties_without_published_count_keep_the_order_of_the_file(tmp_path: Path) -> None:
-    """Without the published count, payments in one second come as in the file."""
+    """Without the published count, payments in one second keep the order of the file."""
     tied = [Past(Payment(f"{i}", "c", START, 100 * i, merchant_id="m"), None) for i in range(1, 5)]
     table = published(tied).drop_columns(["CUSTOMER_ID_NB_TX_1DAY_WINDOW"])
     pq.write_table(table, tmp_path / "golden.parquet")
@@ -119,19 +119,19 @@ def test_ties_without_published_count_keep_the_order_of_the_file(tmp_path: Path)
 
 
 def test_unknown_transactions_are_an_error(golden: Path) -> None:
-    """Published transactions that are not among those given are no parity, whatever the others say."""
+    """Missing published transactions are an error, whatever the result of the others."""
     with pytest.raises(InputError, match=r"20 transactions of .* are not among those given, such as 180"):
         verify(golden, batches(HISTORY[:180]))
 
 
 def test_disorder_is_an_error(golden: Path) -> None:
-    """Transactions that are not in order of time are refused, not sorted in silence."""
+    """Transactions that are not in order of time are refused, and not sorted silently."""
     with pytest.raises(InputError, match="not in order"):
         verify(golden, batches(HISTORY[::-1]))
 
 
 def test_files_that_publish_nothing_are_refused(tmp_path: Path) -> None:
-    """A file that is missing, is no Parquet, has no published column or an id twice is refused by its name."""
+    """A file that is missing, is not Parquet, has no published column or a repeated id is refused by name."""
     path = tmp_path / "golden.parquet"
     with pytest.raises(InputError, match=r"golden\.parquet cannot be read"):
         verify(path, [])

@@ -1,4 +1,4 @@
-"""One contract for state in Redis, over the embedded Redis, the system's, a cluster of three nodes, and Sentinel."""
+"""One contract for state in Redis, on the embedded Redis, the system's, a cluster of three nodes, and Sentinel."""
 
 import os
 import signal
@@ -13,16 +13,19 @@ import pytest
 import redis
 from redis.cluster import RedisCluster
 
-from bench.faults.redis_pair import RedisPair
-from features.redis_client import connect
-from features.store import RedisStore
+from adapters.redis import connect
+from features.identity import OPEN
+from features.store import CommitStep, RedisStore
 from stack.doctor import redis_checks
 from stack.process import free_ports
+from stack.redis_pair import RedisPair
 from stack.redis_server import RedisKind, RedisServer
 from tests.conftest import missing, wait_for
 from vedette import SystemClock, keys
 from vedette.errors import FencedError, SettingsError, StateError, UnavailableError
 from vedette.settings import RedisSettings
+
+pytestmark = pytest.mark.servers
 
 SLOTS = 16_384
 SHARE = -(-SLOTS // 3)
@@ -30,20 +33,20 @@ POSITION = keys.position("transactions")
 
 
 class ClusterNode(RedisServer):
-    """A node of a Redis Cluster; it talks to the others through the port after its own."""
+    """A node of a Redis Cluster; it talks to the others on its second port."""
 
     def command(self) -> list[str]:
-        """A redis-server's, in cluster mode."""
+        """Return the command of a redis-server in cluster mode."""
         return [*super().command(), "--cluster-enabled", "yes", "--cluster-port", str(self.port + 1)]
 
     def ask(self, *command: str | int) -> Any:
-        """The answer to a CLUSTER command."""
+        """Return the answer to a CLUSTER command."""
         with redis.Redis(port=self.port) as client:
             asked: Any = client
             return asked.execute_command("CLUSTER " + str(command[0]), *command[1:])
 
     def whole(self) -> bool:
-        """Whether it knows all nodes and an owner of every slot."""
+        """Whether it knows all nodes and an owner for every slot."""
         info = self.ask("INFO")
         return bool(info["cluster_state"] == "ok" and info["cluster_known_nodes"] == "3")
 
@@ -113,7 +116,7 @@ def store(settings: RedisSettings) -> Iterator[RedisStore]:
 
 
 def name(store: RedisStore, partition: int, account: str) -> str:
-    """The key of an account's state."""
+    """Return the key of an account's state."""
     return keys.account(store.prefix, partition) + account
 
 
@@ -126,7 +129,7 @@ def test_a_new_partition_is_empty(store: RedisStore) -> None:
 
 
 def test_what_was_committed_is_there_for_the_next_owner(store: RedisStore) -> None:
-    """State and watermarks are found again, byte for byte, by whoever claims the partition next."""
+    """The next owner of the partition finds state and watermarks again, byte for byte."""
     epoch = store.claim(0).epoch
     blob = bytes(range(256)) * 5
     store.commit(0, epoch, {name(store, 0, "ä"): blob, name(store, 0, "b"): b""}, {POSITION: 17, "time": 2**53 + 1})
@@ -136,7 +139,7 @@ def test_what_was_committed_is_there_for_the_next_owner(store: RedisStore) -> No
 
 
 def test_many_keys_of_all_partitions_come_in_order(store: RedisStore) -> None:
-    """However many states are asked for, of whatever partitions, they come in the order of the keys."""
+    """However many states of whichever partitions are requested, they are returned in the order of the keys."""
     wanted: dict[str, bytes | None] = {}
     for partition in range(4):
         blobs = {name(store, partition, f"a{i}"): f"{partition}-{i}".encode() for i in range(1500)}
@@ -160,25 +163,50 @@ def test_an_earlier_owner_is_fenced(store: RedisStore) -> None:
 
 
 def test_nobody_writes_without_a_claim(store: RedisStore) -> None:
-    """A partition that nobody has claimed, or whose claim Redis has lost, takes no state."""
+    """State cannot be written to a partition without a claim, nor to one whose claim Redis has lost."""
     with pytest.raises(FencedError):
         store.commit(5, 1, {name(store, 5, "a"): b"x"}, {POSITION: 1})
     assert (store.load([name(store, 5, "a")]), store.meta(5)) == ([None], {})
 
 
 def test_partitions_are_claimed_one_by_one(store: RedisStore) -> None:
-    """A claim of one partition leaves the owners of the others alone."""
+    """Claiming one partition does not affect the owners of the others."""
     epoch = store.claim(0).epoch
     store.claim(1)
     store.commit(0, epoch, {}, {POSITION: 5})
     assert store.meta(0)[POSITION] == 5
 
 
+def test_several_partitions_are_written_at_once_each_by_itself(store: RedisStore) -> None:
+    """Of several steps sent together, one whose partition has another owner is refused and the others are written."""
+    epochs = [store.claim(partition).epoch for partition in range(3)]
+    store.claim(1)
+    steps = [
+        CommitStep(partition, epoch, {name(store, partition, "a"): b"x"}, {POSITION: 4}, (POSITION, None))
+        for partition, epoch in enumerate(epochs)
+    ]
+    for _ in range(2):  # the second time as if the answer to the first had been lost
+        first, second, third = store.commit_all(steps)
+        assert isinstance(second, FencedError)
+        assert (first, third) == (None, None)
+        assert [store.meta(partition).get(POSITION) for partition in range(3)] == [4, None, 4]
+    assert store.load([name(store, partition, "a") for partition in range(3)]) == [b"x", None, b"x"]
+
+
+def test_partitions_are_written_at_once_by_a_redis_that_does_not_know_the_script(store: RedisStore) -> None:
+    """After a restart Redis has lost the script, and is sent it again."""
+    epochs = [store.claim(partition).epoch for partition in range(2)]
+    store._client.script_flush()
+    steps = [CommitStep(partition, epoch, {}, {POSITION: 4}) for partition, epoch in enumerate(epochs)]
+    assert store.commit_all(steps) == [None, None]
+    assert [store.meta(partition)[POSITION] for partition in range(2)] == [4, 4]
+
+
 def test_a_store_that_went_back_is_noticed(store: RedisStore) -> None:
-    """A commit that must follow on a watermark writes nothing when that is not where the store stands."""
+    """A commit that must follow a watermark writes nothing when the store is at another one."""
     epoch = store.claim(0).epoch
     store.commit(0, epoch, {}, {POSITION: 10}, after=(POSITION, None))
-    with pytest.raises(StateError, match=f"{POSITION} no longer stands at 20"):
+    with pytest.raises(StateError, match=f"{POSITION} is no longer 20"):
         store.commit(0, epoch, {name(store, 0, "a"): b"x"}, {POSITION: 30}, after=(POSITION, 20))
     assert (store.load([name(store, 0, "a")]), store.meta(0)[POSITION]) == ([None], 10)
 
@@ -192,14 +220,14 @@ def test_a_commit_whose_answer_was_lost_can_be_repeated(store: RedisStore) -> No
 
 
 def test_idle_state_expires_and_watermarks_do_not(store: RedisStore) -> None:
-    """A state lives for the configured days after its last write; epoch and watermarks live on."""
+    """A state expires the configured number of days after its last write; epoch and watermarks do not expire."""
     store.commit(0, store.claim(0).epoch, {name(store, 0, "a"): b"x"}, {POSITION: 1})
     assert 39 * 86_400 < store._client.ttl(name(store, 0, "a")) <= 40 * 86_400
     assert store._client.ttl(keys.meta(store.prefix, 0)) == -1
 
 
 def test_a_redis_that_forgot_the_script_learns_it_again(store: RedisStore) -> None:
-    """A Redis that was restarted or failed over since knows no script; the commit works all the same."""
+    """After a restart or a failover Redis has no script; the commit still works."""
     epoch = store.claim(0).epoch
     store._client.script_flush()
     store.commit(0, epoch, {name(store, 0, "a"): b"x"}, {POSITION: 1})
@@ -208,8 +236,7 @@ def test_a_redis_that_forgot_the_script_learns_it_again(store: RedisStore) -> No
 
 _WRITER = """
 import sys
-from bench.faults.redis_pair import RedisPair
-from features.store import RedisStore
+from features.store import CommitStep, RedisStore
 from vedette.settings import RedisSettings
 url, prefix, names = sys.argv[1], sys.argv[2], sys.argv[3:]
 store = RedisStore(RedisSettings(url=url, prefix=prefix))
@@ -222,7 +249,7 @@ while True:
 
 
 def test_a_killed_writer_leaves_state_and_watermark_together(store: RedisStore, settings: RedisSettings) -> None:
-    """Whenever the worker is killed, every state stands exactly where the watermark says."""
+    """Whenever the worker is killed, every state is exactly where the watermark says."""
     names = [name(store, 0, f"a{i}") for i in range(50)]
     for _ in range(3):
         started_at = store.meta(0).get(POSITION, 0)
@@ -239,7 +266,7 @@ def test_a_killed_writer_leaves_state_and_watermark_together(store: RedisStore, 
 
 @contextmanager
 def memory_limit(store: RedisStore, spare: int) -> Iterator[None]:
-    """Redis may take no more memory than it has now and `spare` bytes."""
+    """Let Redis use no more memory than now plus `spare` bytes."""
     everywhere = {"target_nodes": RedisCluster.PRIMARIES} if isinstance(store._client, RedisCluster) else {}
     answer = store._client.info("memory", **everywhere)
     infos = [answer] if "used_memory" in answer else list(answer.values())
@@ -251,7 +278,7 @@ def memory_limit(store: RedisStore, spare: int) -> Iterator[None]:
 
 
 def test_a_full_redis_writes_nothing(store: RedisStore) -> None:
-    """Out of memory, a commit and a claim are refused as unavailable, and nothing of them is written."""
+    """Without memory, a commit and a claim are refused as unavailable, and no part of them is written."""
     epoch = store.claim(0).epoch
     store.commit(0, epoch, {name(store, 0, "a"): b"before"}, {POSITION: 1})
     with memory_limit(store, -500_000):
@@ -259,13 +286,14 @@ def test_a_full_redis_writes_nothing(store: RedisStore) -> None:
             store.commit(0, epoch, {name(store, 0, "a"): b"after"}, {POSITION: 2})
         with pytest.raises(UnavailableError, match="maxmemory"):
             store.claim(0)
-        assert (store.load([name(store, 0, "a")]), store.meta(0)) == ([b"before"], {"epoch": epoch, POSITION: 1})
+        known = {"epoch": epoch, POSITION: 1, keys.IDENTITY: OPEN.fingerprint}
+        assert (store.load([name(store, 0, "a")]), store.meta(0)) == ([b"before"], known)
     store.commit(0, epoch, {name(store, 0, "a"): b"after"}, {POSITION: 2})
     assert (store.load([name(store, 0, "a")]), store.meta(0)[POSITION]) == ([b"after"], 2)
 
 
 def test_a_redis_that_fills_up_during_a_commit_writes_all_or_nothing(store: RedisStore) -> None:
-    """A commit larger than the memory left is done as a whole or not at all."""
+    """A commit larger than the memory left is written as a whole or not at all."""
     epoch = store.claim(0).epoch
     names = [name(store, 0, f"a{i}") for i in range(200)]
     written = True
@@ -279,13 +307,13 @@ def test_a_redis_that_fills_up_during_a_commit_writes_all_or_nothing(store: Redi
 
 
 def test_positions_are_read_of_every_partition(store: RedisStore) -> None:
-    """What an aligned replay asks for: the watermark of a topic by partition, 0 before the first message."""
+    """An aligned replay gets the watermark of a topic by partition, 0 before the first message."""
     store.commit(2, store.claim(2).epoch, {}, {POSITION: 7})
     assert store.positions("transactions", [0, 2]) == {0: 0, 2: 7}
 
 
 def test_doctor_understands_every_kind_of_redis(settings: RedisSettings) -> None:
-    """A Redis set up as it should be has no problem, on whatever nodes it is."""
+    """A correctly configured Redis has no problem, whatever its nodes."""
     client = connect(settings)
     found = redis_checks(client, SystemClock())
     client.close()
@@ -294,7 +322,7 @@ def test_doctor_understands_every_kind_of_redis(settings: RedisSettings) -> None
 
 
 def test_ping(store: RedisStore) -> None:
-    """A Redis that answers raises nothing, one that is not there is unavailable."""
+    """A Redis that answers raises nothing, and one that is not there is unavailable."""
     store.ping()
     with pytest.raises(UnavailableError, match="Redis: "):
         RedisStore(RedisSettings(url=f"redis://127.0.0.1:{free_ports(1)[0]}")).ping()
@@ -322,7 +350,7 @@ def one_of(kind: str, directory: Path, topic_prefix: str) -> Iterator[tuple[Redi
 
 @pytest.mark.parametrize("kind", ["embedded", "system", "cluster"])
 def test_a_redis_that_goes_and_comes_back(kind: str, tmp_path: Path, topic_prefix: str) -> None:
-    """Every method says unavailable while the owner of the keys is down; then the same store goes on where it stood."""
+    """Every method says unavailable while the owner of the keys is down; then the same store continues where it was."""
     with one_of(kind, tmp_path, topic_prefix) as (store, server):
         epoch = store.claim(0).epoch
         store.commit(0, epoch, {name(store, 0, "a"): b"x"}, {POSITION: 1})
@@ -343,7 +371,7 @@ def test_a_redis_that_goes_and_comes_back(kind: str, tmp_path: Path, topic_prefi
 
 
 def test_a_failover_is_followed(tmp_path: Path, topic_prefix: str) -> None:
-    """When the master dies, the store goes on where it stood with the replica that the Sentinel has promoted."""
+    """When the master dies, the store continues on the replica that the Sentinel has promoted."""
     with RedisPair(tmp_path, "system") as pair:
         store = RedisStore(RedisSettings(url=pair.url, prefix=topic_prefix))
         epoch = store.claim(0).epoch
@@ -370,7 +398,7 @@ def answers(store: RedisStore) -> bool:
 
 @pytest.mark.parametrize("url", ["redis+sentinel://localhost:1", "redis+sentinel://:secret@localhost/vedette"])
 def test_a_sentinel_url_names_its_service_and_no_password(url: str) -> None:
-    """What is missing or does not belong into the URL is said, and no secret is repeated."""
+    """Missing and invalid parts of the URL are named, and no secret is repeated."""
     with pytest.raises(SettingsError, match=r"host:port/service, without a password") as error:
         RedisStore(RedisSettings(url=url))
     assert "secret" not in str(error.value)
@@ -384,6 +412,6 @@ def test_a_cluster_that_is_not_there() -> None:
 
 
 def test_an_impossible_url() -> None:
-    """A URL that is none is a mistake in the settings, named as such."""
+    """An invalid URL is an error in the settings, and is named."""
     with pytest.raises(SettingsError, match=r"\[redis\] url: "):
         RedisStore(RedisSettings(url="http://localhost"))

@@ -1,4 +1,4 @@
-"""Beyond EXACT events in memory: hourly tiles, their stated error, and memory that stays bounded.
+"""Beyond EXACT events in memory: hourly tiles, their stated error, and bounded memory.
 
 The stated error: what was folded into an hour's tile counts as if it had happened with the last event of that tile, so
 a window's old edge is rounded to the hour. Which identifiers were used is known of the events kept one by one.
@@ -11,10 +11,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from features.catalogue import NAMES
+from features.catalogue import LABEL_DELAY, NAMES
 from features.engine import advance_accounts
 from features.kernel_account import HORIZON as ACCOUNT_HORIZON
-from features.kernel_entity import HORIZON as ENTITY_HORIZON
+from features.kernel_delayed import BEYOND_DELAY
 from features.rows import EXACT, FOLD, LARGEST_SUM, MOST
 from tests.features.oracle import AccountOracle, EntityOracle, Event, Payment
 from tests.features.streams import START, ask, columns_of, through_kernel, truth
@@ -29,7 +29,7 @@ _LIFETIME = ["account_lifetime_count", "account_mean_lifetime", "account_frauds"
 
 
 def busy(count: int, days: float, seed: int = 1, late: int = 0) -> list[Payment]:
-    """A busy account's payments, spread over that many days, some of them late by up to `late` milliseconds."""
+    """A busy account's payments over this many days, some of them late by up to `late` milliseconds."""
     dice = random.Random(seed)  # noqa: S311 - the same payments in every run
     times = sorted(dice.randrange(int(days * DAY)) for _ in range(count))
     delays = [dice.choice((0, 0, 0, dice.randrange(late + 1))) for _ in times]
@@ -40,7 +40,7 @@ def busy(count: int, days: float, seed: int = 1, late: int = 0) -> list[Payment]
 
 
 def as_remembered(payments: list[Payment]) -> list[Payment]:
-    """Payments in order of time, as they stand once all have arrived: the folded ones moved to their tile's end."""
+    """Return payments in order of time, as kept once all have arrived: folded ones are moved to their tile's end."""
     single: list[Payment] = []
     folded: list[Payment] = []
     for payment in payments:
@@ -67,7 +67,7 @@ def test_windows_over_tiles_have_the_stated_error_and_no_other(days: int) -> Non
 
 
 def test_what_needs_no_old_edge_stays_exact() -> None:
-    """Windows within the last EXACT events, lifetime numbers and frauds have no error at all."""
+    """Windows within the last EXACT events, lifetime numbers and frauds have no error."""
     payments = busy(1500, 25)
     labels = [truth(p, fraud=True) for p in payments[0:1400:100]]
     features = through_kernel([*payments[:1400], *labels, *payments[1400:]], 1000)
@@ -84,7 +84,7 @@ def test_what_needs_no_old_edge_stays_exact() -> None:
 
 
 def test_a_late_event_among_tiles_is_off_by_at_most_an_hour() -> None:
-    """A late event sees all that happened up to the hour before its own, and nothing from before its window's hour."""
+    """A late event sees everything up to the hour before its own, and nothing from before its window's hour."""
     payments = busy(3000, 25, late=10 * DAY)
     counts = through_kernel(payments, 1000).of("account_count_1d")
     for i in range(0, len(payments), 50):
@@ -96,7 +96,7 @@ def test_a_late_event_among_tiles_is_off_by_at_most_an_hour() -> None:
 
 
 def test_merchant_windows_over_tiles() -> None:
-    """What is known of a merchant is exact for payments that happened at the end of their tile."""
+    """Merchant features are exact for payments that happened at the end of their tile."""
     payments = busy(1500, 40)
     frauds = [p for p in payments if int(p.transaction_id[1:]) % 7 == 0]
     labels = {p: truth(p, fraud=True) for p in frauds}
@@ -121,7 +121,7 @@ def test_merchant_windows_over_tiles() -> None:
 
 @pytest.mark.parametrize("late", [0, 20 * DAY])
 def test_batches_change_no_bit_beyond_the_exact_events(late: int) -> None:
-    """Folding depends on the order of events alone, never on how they were cut into batches."""
+    """Folding depends only on the order of events, and never on their batches."""
     payments = busy(1300, 30, late=late)
     events = [event for p in payments for event in (p, truth(p, fraud=p.amount == 999))]
     whole = through_kernel(events, 1000)
@@ -136,7 +136,7 @@ def test_memory_is_bounded(days: float, late: int) -> None:
     result = through_kernel(busy(20_000, days, late=late), 5000)
     (account,), (merchant,) = result.accounts.values(), result.entities.values()
     assert row_count(account) <= EXACT + FOLD + ACCOUNT_HORIZON // HOUR + 1
-    assert row_count(merchant) <= EXACT + FOLD + ENTITY_HORIZON // HOUR + 1
+    assert row_count(merchant) <= EXACT + FOLD + (BEYOND_DELAY + LABEL_DELAY) // HOUR + 1
     assert len(account) < 32_000
     assert len(merchant) < 16_000
 
@@ -147,7 +147,7 @@ def row_count(blob: bytes) -> int:
 
 
 def test_late_events_in_order_share_a_tile() -> None:
-    """Late events of an hour whose tile has already ended join that tile, and make none of their own."""
+    """Late events of an hour whose tile has already ended join that tile instead of creating a new one."""
     payments = busy(2000, 25)
     hour = payments[100].event_time // HOUR * HOUR
     late = [Payment(f"l{i}", "a", hour + HOUR - MINUTE + i, 100) for i in range(1000)]
@@ -156,7 +156,7 @@ def test_late_events_in_order_share_a_tile() -> None:
 
 
 def test_a_label_goes_to_the_tile_of_its_payment() -> None:
-    """A fraud that was the last event of its tile is counted there, not in the next one."""
+    """A fraud that was the last event of its tile is counted there, and not in the next one."""
     payments = busy(1500, 40)
     last_of_hour = [p for p, q in pairwise(payments) if p.event_time // HOUR < q.event_time // HOUR]
     fraud = last_of_hour[200]
@@ -169,7 +169,7 @@ def test_a_label_goes_to_the_tile_of_its_payment() -> None:
 
 
 def test_labels_without_payments_are_bounded() -> None:
-    """Labels whose payments never come cannot fill the memory, and no confirmed fraud is lost."""
+    """Labels whose payments never arrive cannot fill the memory, and no confirmed fraud is lost."""
     count = 5000
     payments = [Payment(f"t{i}", "a", START + i * HOUR, 1, merchant_id="m") for i in range(count)]
     now = Payment("t", "a", START + (count + 1000) * HOUR, 1)
@@ -181,7 +181,7 @@ def test_labels_without_payments_are_bounded() -> None:
 
 
 def test_the_largest_sums_stop_instead_of_turning_negative() -> None:
-    """Ten thousand of the largest amount there is give a sum that no longer grows, never a negative one."""
+    """Ten thousand of the largest amount give a sum that stops growing and is never negative."""
     count = 10_000
     columns, label = columns_of([Payment(f"t{i}", "a", START + i, MAX_AMOUNT) for i in range(count)])
     features = advance_accounts([None], np.zeros(count, np.int64), columns, label).features

@@ -1,4 +1,4 @@
-"""A small history of payments whose frauds can be told, and a model of it."""
+"""A small history of payments with separable frauds, and a model trained on it."""
 
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def folder(tmp_path: Path, history: Frame, model: TrainedModel) -> Path:
 
 @pytest.fixture(scope="session")
 def rows(history: Frame) -> np.ndarray:
-    """The first 3,000 payments as the worker has them: every feature of the catalogue, then the extra column."""
+    """The first 3,000 payments as the worker sees them: every feature of the catalogue, then the extra column."""
     matrix = np.full((3_000, len(NAMES) + 1), np.nan)
     for column, name in enumerate(COLUMNS[:-1]):
         matrix[:, NAMES.index(name)] = history.matrix[:3_000, column]

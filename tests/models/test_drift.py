@@ -2,17 +2,17 @@ import numpy as np
 import pytest
 
 from models.drift import drift
-from models.folder import LEVELS, Baseline, Distribution
+from models.folder import LEVELS, Baseline, BaselineDistribution
 
 
 def baseline(**columns: np.ndarray) -> Baseline:
     """The baseline of columns, with a uniform score."""
 
-    def of(values: np.ndarray) -> Distribution:
+    def of(values: np.ndarray) -> BaselineDistribution:
         known = values[~np.isnan(values)]
-        return Distribution(missing=1 - len(known) / len(values), quantiles=np.quantile(known, LEVELS).tolist())
+        return BaselineDistribution(missing=1 - len(known) / len(values), quantiles=np.quantile(known, LEVELS).tolist())
 
-    score = Distribution(missing=0.0, quantiles=list(LEVELS))
+    score = BaselineDistribution(missing=0.0, quantiles=list(LEVELS))
     return Baseline(levels=list(LEVELS), features={name: of(values) for name, values in columns.items()}, score=score)
 
 
@@ -27,13 +27,13 @@ def test_the_same_distribution_has_not_drifted(kind: str) -> None:
         "constant": lambda: np.full(20_000, 3.0),
     }[kind]
     (_, found) = drift(baseline(x=draw()), ("x",), draw()[:, None], rng.random(20_000))
-    assert found.verdict == "stable"
+    assert found.stability == "stable"
     assert found.psi < 0.01
     assert found.ks < 0.02
 
 
 def test_distances_are_those_of_the_definitions() -> None:
-    """A normal sample moved by half its deviation has the KS distance of theory, and PSI by the deciles."""
+    """A normal sample shifted by half its deviation has the KS distance of theory, and PSI by the deciles."""
     rng = np.random.default_rng(2)
     before, now = rng.normal(0, 1, 100_000), rng.normal(0.5, 1, 100_000)
     (_, found) = drift(baseline(x=before), ("x",), now[:, None], rng.random(100_000))
@@ -44,11 +44,11 @@ def test_distances_are_those_of_the_definitions() -> None:
 
 
 def test_missing_values_that_begin_are_drift() -> None:
-    """A feature that was always known and is missing half the time has moved, and comes before one that has not."""
+    """A feature that was always known and is missing half the time has drifted, and precedes one that has not."""
     rng = np.random.default_rng(3)
     x, y = rng.random(5_000), rng.random(5_000)
     gone = np.where(rng.random(5_000) < 0.5, np.nan, x)
     score, first, second = drift(baseline(x=x, y=y), ("y", "x"), np.column_stack([y, gone]), rng.random(5_000))
     assert (score.name, first.name, second.name) == ("score", "x", "y")
-    assert (first.verdict, second.verdict) == ("moved", "stable")
+    assert (first.stability, second.stability) == ("moved", "stable")
     assert (first.missing_before, first.missing) == (0.0, pytest.approx(0.5, abs=0.03))

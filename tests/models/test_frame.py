@@ -7,7 +7,7 @@ from vedette.errors import InputError
 
 
 def batch(times: list[int], fraud: list[bool | None], accounts: list[str]) -> pa.RecordBatch:
-    """What the backfill yields, cut down to a few columns."""
+    """What the backfill yields, reduced to a few columns."""
     return pa.record_batch(
         {
             "account_id": accounts,
@@ -34,7 +34,7 @@ def test_batches_become_one_frame_with_the_chosen_features_and_all_extras() -> N
 
 
 def test_rows_without_a_label_are_left_out() -> None:
-    """What nobody knows the truth of can neither teach nor test."""
+    """Rows without labels serve neither for training nor for testing."""
     frame = collect([batch([1, 2, 3], [False, None, True], ["a", "b", "c"])], ("amount_to_balance",))
     assert frame.event_time.tolist() == [1, 3]
     assert frame.matrix[:, 2].tolist() == [1.0, 3.0]
@@ -49,6 +49,6 @@ def test_rows_without_a_label_are_left_out() -> None:
     ],
 )
 def test_what_cannot_teach_is_refused(batches: list[pa.RecordBatch], message: str) -> None:
-    """No rows, no labels and no order each get their own sentence."""
+    """No rows, no labels and no order each have their own sentence."""
     with pytest.raises(InputError, match=message):
         collect(batches, ("amount_to_balance",))

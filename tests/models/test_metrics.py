@@ -1,9 +1,11 @@
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from models.evaluate import FoldResult, is_telling, mean
 from models.frame import Frame
 from models.metrics import (
     calibration_error,
@@ -42,6 +44,7 @@ def test_every_figure_of_a_hand_computed_case() -> None:
     assert result.auc == pytest.approx((4 + 3) / 8)
     assert result.average_precision == pytest.approx((1 / 1 + 2 / 3) / 2)
     assert result.card_precision_100 == pytest.approx(2 / 100)
+    assert result.best_card_precision_100 == pytest.approx(2 / 100)
     assert result.precision == pytest.approx(1 / 2)
     assert result.recall == pytest.approx(1 / 2)
     assert result.recall_at_fpr == pytest.approx(1 / 2)
@@ -86,7 +89,7 @@ def test_lowest_cost_of_a_hand_computed_case() -> None:
 
 
 def test_lowest_cost_flags_nothing_if_contacts_cost_more_than_frauds() -> None:
-    """Where the first ranks are honest and contacts are dear, the best is to leave everything."""
+    """Where the first ranks are honest and contacts are expensive, flagging nothing is cheapest."""
     assert threshold_at_lowest_cost(-SCORE, FRAUD, AMOUNT, contact_cost=10_000) == 1.0
 
 
@@ -110,3 +113,21 @@ def test_calibration_error_is_the_distance_of_probability_and_frequency() -> Non
     score = np.array([0.5, 0.5, 1.0, 1.0])
     fraud = np.array([True, False, True, False])
     assert calibration_error(score, fraud, bins=2) == pytest.approx(0.25)
+
+
+def test_a_perfect_ranking_reaches_the_best_card_precision(history: Frame) -> None:
+    """No score does better than the truth itself, and few days have a hundred defrauded cards."""
+    truth = measure(history, history.fraud.astype(np.float64), threshold=0.5, contact_cost=1)
+    chance = measure(history, np.random.default_rng(0).random(len(history)), threshold=0.5, contact_cost=1)
+    assert truth.card_precision_100 == truth.best_card_precision_100 == chance.best_card_precision_100
+    assert chance.card_precision_100 < chance.best_card_precision_100 < 1
+
+
+def test_a_test_with_few_frauds_is_not_part_of_the_mean(history: Frame) -> None:
+    """Seven frauds prove nothing; if all tests are like that, their mean is used."""
+    many = measure(history, history.fraud * 0.5, threshold=0.4, contact_cost=1)
+    few = msgspec.structs.replace(many, frauds=7, auc=0.0)
+    folds = [FoldResult(training_start=0, test_start=0, training_rows=1, test=test) for test in (many, few)]
+    assert [is_telling(fold) for fold in folds] == [True, False]
+    assert mean(folds)["auc"] == many.auc
+    assert mean(folds[1:])["auc"] == 0.0

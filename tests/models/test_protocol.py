@@ -43,7 +43,7 @@ def test_four_folds_lie_as_published() -> None:
 
 @pytest.mark.parametrize(("days", "number"), [(20, 0), (21, 1), (27, 1), (28, 2), (60, 4)])
 def test_only_folds_that_fit_are_made(days: int, number: int) -> None:
-    """A fold takes 21 days, each further one 7, and four are enough."""
+    """A fold takes 21 days and each further one 7; four are enough."""
     assert len(folds(daily(days), Protocol())) == number
 
 
@@ -59,7 +59,7 @@ def test_no_row_teaches_and_tests_and_none_of_the_delay_does_either(history: int
 
 
 def test_history_reaches_back_from_the_training_end() -> None:
-    """Seven days are the published protocol, ten reach three days further back, zero takes everything."""
+    """Seven days are the published protocol, ten reach three days further back, and zero takes everything."""
     frame = daily(42)
     last = [folds(frame, Protocol(history=history))[-1] for history in (7, 10, 0)]
     assert [sorted(set(frame.matrix[fold.training, 0])) for fold in last] == [
@@ -85,7 +85,7 @@ def test_a_label_that_arrives_early_removes_nothing_earlier() -> None:
 
 
 def test_a_fraud_before_the_fold_removes_nothing() -> None:
-    """What counts is a fraud since the fold's start, however long the history."""
+    """Only a fraud since the fold's start counts, however long the history is."""
     frame = with_fraud(daily(28), card=1, day=2)
     last = folds(frame, Protocol())[-1]
     assert len(last.test) == 21
@@ -100,13 +100,13 @@ def test_a_label_still_on_its_way_does_not_teach() -> None:
 
 
 def test_the_working_model_learns_from_rows_whose_labels_have_arrived() -> None:
-    """Of 42 days the last seven are still unlabelled; with a history of 10 days, ten days teach."""
+    """Of 42 days the last seven are still unlabelled; with a history of 10 days, training has ten days."""
     frame = daily(42)
     rows = latest(frame, Protocol(history=10))
     assert sorted(set(frame.matrix[rows, 0])) == list(range(25, 35))
 
 
 def test_data_shorter_than_the_delay_is_refused() -> None:
-    """Five days cannot teach when a label takes seven."""
+    """Five days are too few for training when a label takes seven."""
     with pytest.raises(InputError, match="shorter than the label delay of 7 days"):
         latest(daily(5), Protocol())

@@ -31,7 +31,7 @@ def test_parts_add_up_to_all(grouped: Frame, model: TrainedModel) -> None:
 
 
 def test_pooled_folds_are_the_rows_of_both(grouped: Frame, model: TrainedModel) -> None:
-    """Counts of two halves pooled are the counts of the whole, part by part."""
+    """The counts of two halves pooled are the counts of the whole, part by part."""
     score = model.predict(grouped.matrix)
     half = len(grouped) // 2
     halves = [segments(grouped.take(rows), score[rows], 0.5) for rows in (slice(half), slice(half, None))]
@@ -43,7 +43,7 @@ def test_pooled_folds_are_the_rows_of_both(grouped: Frame, model: TrainedModel) 
 
 
 def test_bands_hold_what_they_say(grouped: Frame, model: TrainedModel) -> None:
-    """Every payment of the band `50 to 200` is of at least 50 and less than 200, and small groups are pooled."""
+    """Every payment of the band `50 to 200` is at least 50 and less than 200, and small groups are pooled."""
     amount = grouped.matrix[:, grouped.names.index("amount_major")]
     band = [part for part in segments(grouped, model.predict(grouped.matrix), 0.5) if part.value == "50 to 200"]
     assert band[0].rows == int(((amount >= 50) & (amount < 200)).sum())

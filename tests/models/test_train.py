@@ -30,7 +30,7 @@ def test_a_learnable_fraud_is_learned(history: Frame, model: TrainedModel) -> No
 
 
 def test_probabilities_add_up_to_the_frauds(history: Frame) -> None:
-    """Trained on the first half, the second half's probabilities sum to its frauds within a quarter."""
+    """Trained on the first half, the second half's probabilities sum to its number of frauds within a quarter."""
     half = len(history) // 2
     model = train(history.take(slice(half)), TrainingConfig(trees=30, least_rows_in_leaf=20, bins=255))
     later = history.take(slice(half, None))
@@ -38,7 +38,7 @@ def test_probabilities_add_up_to_the_frauds(history: Frame) -> None:
 
 
 def test_too_few_frauds_are_refused(history: Frame) -> None:
-    """Nine frauds in the validation part calibrate nothing, and the message counts them."""
+    """Nine frauds in the validation part are too few to calibrate, and the error counts them."""
     frauds = np.flatnonzero(history.fraud)
     fraud = history.fraud.copy()
     fraud[frauds[:-9]] = False
@@ -92,7 +92,7 @@ def test_calibration_keeps_the_order_and_stays_a_probability(seed: int, rate: fl
 
 
 def test_calibration_mends_margins_that_are_off() -> None:
-    """Margins that promise twice the log-odds are brought back to the frequencies."""
+    """Margins with twice the true log-odds are corrected to the frequencies."""
     rng = np.random.default_rng(5)
     margin = rng.normal(-3.0, 1.5, 40_000)
     fraud = rng.random(40_000) < 1 / (1 + np.exp(-margin))
@@ -101,6 +101,6 @@ def test_calibration_mends_margins_that_are_off() -> None:
 
 
 def test_the_frame_itself_is_measured_as_the_model_predicts(history: Frame, model: TrainedModel) -> None:
-    """On its own training rows a model is better than on its validation, which is why nobody quotes that."""
+    """A model is better on its training rows than on its validation, so training metrics are not reported."""
     own = measure(history, model.predict(history.matrix), threshold=0.5, contact_cost=500)
     assert own.average_precision >= model.validation.average_precision

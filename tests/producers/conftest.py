@@ -1,4 +1,4 @@
-"""What the tests of this room share: small canonical batches, a stack with topics, and a reader of what arrived."""
+"""What the tests of this room share: small canonical batches, a stack with topics, and a reader of topics."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from adapters.kafka_client import client_config
 from producers.frame import SCHEMA
-from vedette.settings import Settings
+from tests.conftest import wait_for
+from vedette.settings import KafkaSettings, Settings
 
 MakeFrame = Callable[..., pa.RecordBatch]
 ReadTopic = Callable[..., list[Message]]
@@ -20,7 +22,7 @@ _DEADLINE_S = 60
 
 @pytest.fixture
 def frame() -> MakeFrame:
-    """Makes a canonical batch from columns; what is not given has a plain value, or is null."""
+    """Makes a canonical batch from columns; other columns have a plain value, or are null."""
 
     def make(**columns: list[Any]) -> pa.RecordBatch:
         rows = len(next(iter(columns.values())))
@@ -54,7 +56,7 @@ def environ(settings: Settings) -> dict[str, str]:
 def read_topic(settings: Settings) -> Iterator[ReadTopic]:
     """Reads a topic from its start to its present end; `kind` decodes the values, without it messages come back."""
     consumer = Consumer(
-        settings.kafka.client_config()
+        client_config(settings.kafka)
         | {"group.id": "test", "enable.partition.eof": True, "auto.offset.reset": "earliest", "log_level": 2}
     )
 
@@ -79,3 +81,27 @@ def read_topic(settings: Settings) -> Iterator[ReadTopic]:
 
     yield read
     consumer.close()
+
+
+def committed_messages(kafka: KafkaSettings, topic: str) -> list[Any]:
+    """Return all committed messages of a topic."""
+    consumer = Consumer(
+        client_config(kafka) | {"group.id": "test", "enable.partition.eof": True, "isolation.level": "read_committed"}
+    )
+    partitions = list(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
+    consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+    found: list[Any] = []
+    ended: set[int] = set()
+
+    def complete() -> bool:
+        for message in consumer.consume(10_000, 0.2):
+            if error := message.error():
+                assert error.code() == KafkaError._PARTITION_EOF, error
+                ended.add(message.partition())
+            else:
+                found.append(message)
+        return len(ended) == len(partitions)
+
+    wait_for(complete, 60)
+    consumer.close()
+    return found

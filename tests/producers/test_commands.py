@@ -14,6 +14,7 @@ import pytest
 from producers.files import write_parquet
 from producers.simulation import Simulation
 from producers.simulator import simulate
+from tests.card_messages import CARD, KEY, framed, message, reversal
 
 Read = Callable[..., list[Any]]
 DEADLINE_S = 60
@@ -21,7 +22,7 @@ DEADLINE_S = 60
 
 @pytest.fixture
 def start(environ: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts `vedette` with these arguments, in a folder of its own."""
+    """Starts `vedette` with these arguments, in a separate folder."""
 
     def run(*arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -66,8 +67,30 @@ def test_replay_sends_a_file_and_counts_what_it_rejects(
         "rejected": 1,
     }
     assert "TX_AMOUNT,much" in (tmp_path / "x.rejects.csv").read_text(encoding="utf-8")
-    assert "1 rows did not fit; x.rejects.csv says which and why" in err
+    assert "1 rows were rejected; see x.rejects.csv" in err
     assert (len(read_topic("transactions")), len(read_topic("labels"))) == (1, 1)
+
+
+def test_replay_sends_messages_of_iso_20022_and_iso_8583(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, read_topic: Read
+) -> None:
+    """Transfers of a pain.001 and requests of a card switch are on the broker, without any card's number."""
+    samples = Path(__file__).parent / "samples"
+    (tmp_path / "pain001.xml").write_bytes((samples / "pain001.xml").read_bytes())
+    (tmp_path / "cards.iso8583").write_bytes(framed(message(), reversal(), message(t="0110", f39="00"), b"rubbish"))
+    (tmp_path / "card-key").write_text(KEY, encoding="ascii")
+    reports = []
+    for name, mapping in (("pain001.xml", "pain001"), ("cards.iso8583", "iso8583")):
+        process = start("replay", name, "--mapping", mapping, "--json")
+        out, err = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0, err
+        reports.append((json.loads(out)["transactions"], json.loads(out)["rejected"]))
+    assert reports == [(2, 1), (2, 1)]
+    values = [sent.value().decode() for sent in read_topic("transactions")]
+    assert sorted(json.loads(value).get("kind", "payment") for value in values) == [
+        "authorisation", "payment", "payment", "reversal",
+    ]  # fmt: skip
+    assert CARD not in "".join(values)
 
 
 def test_simulate_writes_a_file(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
@@ -84,7 +107,7 @@ def test_simulate_writes_a_file(start: Callable[..., subprocess.Popen[str]], tmp
 
 
 def test_simulate_publishes(start: Callable[..., subprocess.Popen[str]], read_topic: Read) -> None:
-    """What was made up is on the broker."""
+    """The simulated payments are on the broker."""
     process = start("simulate", "--customers", "50", "--terminals", "200", "--days", "2", "--publish", "--json")
     out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, err
@@ -124,7 +147,7 @@ def test_ctrl_c_reports_exactly_what_the_broker_has(
 def test_a_mistake_is_one_sentence_and_exit_code_2(
     start: Callable[..., subprocess.Popen[str]], arguments: list[str], said: str
 ) -> None:
-    """No traceback, and the value in question is named."""
+    """There is no traceback, and the value is named."""
     process = start(*arguments)
     _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 2

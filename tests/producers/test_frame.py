@@ -15,7 +15,7 @@ def test_the_schema_has_every_field_of_a_transaction_and_the_truth() -> None:
 
 
 def test_a_row_survives_the_way_through_json(frame: Callable[..., pa.RecordBatch]) -> None:
-    """What stands in the frame is exactly what a reader of the topic decodes."""
+    """A row of the frame is exactly what a reader of the topic decodes."""
     batch = frame(
         amount=[10**15, 1], lat=[48.123456789, None], payee=["p", None], balance=[-5, None], fraud=[True, False]
     )

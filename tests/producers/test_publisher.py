@@ -6,10 +6,11 @@ import pyarrow as pa
 import pytest
 
 from producers.frame import rows_to_labels, rows_to_transactions
-from producers.publisher import Publisher
+from producers.publisher import TransactionPublisher
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from stack.local import LocalStack
+from stack.state import StackState
 from stack.topics import apply
 from vedette.errors import DeliveryError, UnavailableError
 from vedette.events import Label, Transaction
@@ -29,7 +30,7 @@ MURMUR2 = {
 def test_what_is_sent_is_what_arrives(settings: Settings, read_topic: Callable[..., list[Any]]) -> None:
     """Every transaction and every fraud's label is on its topic, equal to the row, in order within an account."""
     (batch, *_) = simulate(Simulation(customers=200, terminals=400, days=1))
-    with Publisher(settings) as publisher:
+    with TransactionPublisher(settings) as publisher:
         counts = publisher.send_transactions(batch), publisher.send_labels(batch, "simulator")
     sent = rows_to_transactions(batch)
     arrived = read_topic("transactions", Transaction)
@@ -49,7 +50,7 @@ def test_accounts_go_to_the_partition_that_java_clients_compute(
     """The partition of a key is its murmur2 hash, sign bit cleared, modulo the number of partitions."""
     keys = list(MURMUR2)
     batch = frame(account_id=keys, fraud=[True] * len(keys), labelled_at=[0] * len(keys))
-    with Publisher(settings) as publisher:
+    with TransactionPublisher(settings) as publisher:
         publisher.send_transactions(batch)
         publisher.send_labels(batch, "file")
     expected = {key: (value & 0x7FFFFFFF) % settings.topics.partitions for key, value in MURMUR2.items()}
@@ -57,22 +58,23 @@ def test_accounts_go_to_the_partition_that_java_clients_compute(
         assert {message.key().decode(): message.partition() for message in read_topic(topic)} == expected
 
 
-def test_a_missing_topic_is_named_before_anything_is_sent(embedded_stack: LocalStack) -> None:
-    """Nothing relies on topics that create themselves."""
+def test_a_missing_topic_is_named_before_anything_is_sent(embedded_stack: StackState) -> None:
+    """No test relies on topics that are created automatically."""
     settings = Settings(
         kafka=KafkaSettings(bootstrap_servers=embedded_stack.bootstrap_servers), topics=TopicSettings(prefix="absent-")
     )
     with pytest.raises(UnavailableError, match=r"no topic absent-transactions.*vedette topics apply"):
-        Publisher(settings)
+        TransactionPublisher(settings)
 
 
 def test_a_broker_that_is_not_there_is_named() -> None:
-    """The message gives the address that was tried."""
+    """The error contains the address."""
     settings = Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:9"))
     with pytest.raises(UnavailableError, match=r"127\.0\.0\.1:9 does not answer"):
-        Publisher(settings, connect_timeout_s=1)
+        TransactionPublisher(settings, connect_timeout_s=1)
 
 
+@pytest.mark.servers
 def test_a_message_that_is_not_acknowledged_is_an_error(
     tmp_path: Path, settings_for: Callable[[LocalStack, str], Settings], frame: Callable[..., pa.RecordBatch]
 ) -> None:
@@ -81,7 +83,7 @@ def test_a_message_that_is_not_acknowledged_is_an_error(
     stack.start()
     settings = settings_for(stack, "lost-")
     apply(settings)
-    publisher = Publisher(settings, delivery_timeout_s=1)
+    publisher = TransactionPublisher(settings, delivery_timeout_s=1)
     publisher.send_transactions(frame(amount=[1, 2]))
     publisher.flush()
     stack.stop()

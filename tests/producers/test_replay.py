@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from producers.bootstrap import publish
-from producers.publisher import Publisher
-from producers.replay import Plan, Replay, Report
+from producers.publisher import TransactionPublisher
+from producers.replay import Plan, Replay, ReplayReport
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from vedette.errors import InputError
@@ -20,7 +20,7 @@ Read = Callable[..., list[Any]]
 SIMULATION = Simulation(customers=150, terminals=300, days=6, label_delay_days=2)
 
 
-class RecordingPublisher(Publisher):
+class RecordingPublisher(TransactionPublisher):
     """A real publisher that also remembers the order in which events were handed over."""
 
     def __init__(self, settings: Settings) -> None:
@@ -28,41 +28,41 @@ class RecordingPublisher(Publisher):
         self.order: list[Transaction | Label] = []
 
     def send(self, events: Any) -> int:
-        """Remember, then send."""
+        """Record the event, then send it."""
         self.order.extend(events)
         return super().send(events)
 
 
 class SteppingTime(Event):
-    """An event whose waiting moves a clock instead of taking time."""
+    """An event whose wait advances a clock instead of taking time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Move on by the time-out."""
+        """Advance by the time-out."""
         self.now += timeout or 0
         return self.is_set()
 
 
-def replayed(settings: Settings, plan: Plan, batches: Any) -> tuple[list[Transaction | Label], Report]:
-    """The events in the order they were handed over, and the report."""
+def replayed(settings: Settings, plan: Plan, batches: Any) -> tuple[list[Transaction | Label], ReplayReport]:
+    """Return the events in the order of sending, and the report."""
     with RecordingPublisher(settings) as publisher:
         report = Replay(publisher, plan, stopping=Event()).run(batches)
     return publisher.order, report
 
 
 def frauds(simulation: Simulation) -> int:
-    """How many there are."""
+    """Count the frauds."""
     return sum(sum(batch.column("fraud").to_pylist()) for batch in simulate(simulation))
 
 
 def test_everything_is_sent_and_reported(settings: Settings, read_topic: Read) -> None:
-    """The report counts what is on the broker and tells the span of event time."""
+    """The report counts the messages on the broker and has the span of event time."""
     report = publish(settings, simulate(SIMULATION), Plan(), stopping=Event())
     transactions, labels = read_topic("transactions", Transaction), read_topic("labels", Label)
-    assert report == Report(
+    assert report == ReplayReport(
         transactions=len(transactions),
         labels=len(labels),
         first_event_time=min(row.event_time for row in transactions),
@@ -72,7 +72,7 @@ def test_everything_is_sent_and_reported(settings: Settings, read_topic: Read) -
 
 
 def test_delayed_labels_come_when_event_time_reaches_their_arrival(settings: Settings) -> None:
-    """Behind every transaction up to that moment, before every later one; those left over come last."""
+    """It follows every transaction up to that moment and precedes every later one; the remaining labels come last."""
     order, report = replayed(settings, Plan(labels="delayed"), simulate(SIMULATION))
     latest = 0
     released: set[str] = set()
@@ -89,7 +89,7 @@ def test_delayed_labels_come_when_event_time_reaches_their_arrival(settings: Set
 
 
 def test_labels_at_once_follow_their_transaction(settings: Settings) -> None:
-    """No label comes before the transaction it is about."""
+    """No label precedes its transaction."""
     order, _ = replayed(settings, Plan(all_labels=True), simulate(SIMULATION))
     seen = set()
     for event in order:
@@ -100,7 +100,7 @@ def test_labels_at_once_follow_their_transaction(settings: Settings) -> None:
 
 
 def test_without_labels_none_are_sent(settings: Settings) -> None:
-    """`none` sends transactions alone."""
+    """`none` sends only transactions."""
     order, report = replayed(settings, Plan(labels="none"), simulate(SIMULATION))
     assert report.labels == 0
     assert {type(event) for event in order} == {Transaction}
@@ -108,18 +108,18 @@ def test_without_labels_none_are_sent(settings: Settings) -> None:
 
 @pytest.mark.parametrize("limit", [1, 10, 11, 25])
 def test_the_limit_is_exact(settings: Settings, frame: Frame, limit: int) -> None:
-    """No more transactions than asked for, wherever the batches end."""
+    """No more transactions are sent than requested, wherever the batches end."""
     batches = [frame(amount=[1] * 10), frame(amount=[1] * 10), frame(amount=[1] * 10)]
     order, report = replayed(settings, Plan(limit=limit), batches)
     assert (len(order), report.transactions) == (limit, limit)
 
 
 def test_a_replay_in_time_takes_as_long_as_the_events_did(settings: Settings, frame: Frame) -> None:
-    """At speed 60, two minutes of events take two seconds; what lies within 50 ms of that goes out together."""
+    """At speed 60, two minutes of events take two seconds; events within 50 ms of that are sent together."""
     times = [0, 30_000, 30_500, 60_000, 120_000]
     clock = SteppingTime()
     sent: list[tuple[float, int]] = []
-    with Publisher(settings) as publisher:
+    with TransactionPublisher(settings) as publisher:
         Replay(
             publisher,
             Plan(speed=60),
@@ -131,7 +131,7 @@ def test_a_replay_in_time_takes_as_long_as_the_events_did(settings: Settings, fr
 
 
 def test_a_stop_ends_between_rows_and_counts_exactly(settings: Settings, read_topic: Read, frame: Frame) -> None:
-    """What had been handed over is acknowledged, nothing more is read, and the count is the broker's."""
+    """Everything sent by then is acknowledged, nothing more is read, and the count is the broker's."""
     stopping = Event()
     read = []
 
@@ -140,7 +140,7 @@ def test_a_stop_ends_between_rows_and_counts_exactly(settings: Settings, read_to
             read.append(1)
             yield frame(amount=[1] * 5_000, fraud=[True] * 5_000, labelled_at=[0] * 5_000)
 
-    def stop_later(report: Report) -> None:
+    def stop_later(report: ReplayReport) -> None:
         if report.transactions >= 7_000:
             stopping.set()
 
@@ -154,13 +154,16 @@ def test_a_stop_ends_between_rows_and_counts_exactly(settings: Settings, read_to
 
 @pytest.mark.parametrize("plan", [Plan(speed=10), Plan(labels="delayed")])
 def test_rows_out_of_order_are_refused_where_order_matters(settings: Settings, frame: Frame, plan: Plan) -> None:
-    """A file sorted by card would keep a replay in time waiting for ever; the message says to sort it."""
-    with pytest.raises(InputError, match=r"not in order of time.*1970-01-01T00:00:02.*sort"), Publisher(settings) as to:
+    """A file sorted by card would make a replay in time wait forever; the error says to sort it."""
+    with (
+        pytest.raises(InputError, match=r"not in order of time.*1970-01-01T00:00:02.*sort"),
+        TransactionPublisher(settings) as to,
+    ):
         Replay(to, plan, stopping=Event()).run([frame(event_time=[1_000, 2_000]), frame(event_time=[1_500])])
 
 
 def test_rows_out_of_order_are_fine_at_full_speed(settings: Settings, frame: Frame) -> None:
-    """Without time to keep, the order of the file is the order of the topic."""
+    """Without timing, the order of the file is the order of the topic."""
     order, _ = replayed(settings, Plan(), [frame(event_time=[2_000, 1_000])])
     assert [event.event_time for event in order] == [2_000, 1_000]
 

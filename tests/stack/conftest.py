@@ -2,11 +2,13 @@
 
 import pytest
 
-from stack.local import LocalStack
+from stack.state import StackState
+from tests.shared_servers import Servers
 
 
 @pytest.fixture(params=["embedded_stack", pytest.param("apache_stack", marks=pytest.mark.kafka)])
-def any_stack(request: pytest.FixtureRequest) -> LocalStack:
-    """Each of the shared stacks in turn."""
-    stack: LocalStack = request.getfixturevalue(request.param)
+def any_stack(request: pytest.FixtureRequest, servers: Servers) -> StackState:
+    """Return each of the shared stacks in turn."""
+    del servers  # it only says that a server is needed
+    stack: StackState = request.getfixturevalue(request.param)
     return stack

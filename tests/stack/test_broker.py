@@ -11,6 +11,8 @@ from stack.process import free_ports
 from tests.conftest import missing, wait_for
 from vedette.errors import UnavailableError
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("apache", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
@@ -46,7 +48,7 @@ def produce(broker: Broker, topic: str, values: list[bytes], partition: int = 0)
 
 
 def consume(broker: Broker, topic: str, count: int, partition: int = 0) -> list[bytes]:
-    """The first values of a partition, read afresh."""
+    """Return the first values of a partition, read from the start."""
     consumer = Consumer({"bootstrap.servers": broker.address, "group.id": f"{topic}-reader"})
     try:
         consumer.assign([TopicPartition(topic, partition, 0)])
@@ -56,7 +58,7 @@ def consume(broker: Broker, topic: str, count: int, partition: int = 0) -> list[
 
 
 def snapshot_offset(broker: EmbeddedBroker, topic: str) -> int:
-    """How many messages of a topic's first partition are in the embedded broker's snapshot."""
+    """Count the messages of a topic's first partition in the embedded broker's snapshot."""
     snapshot = broker.directory / "data" / "kafka.json"
     if not snapshot.exists():
         return 0
@@ -65,7 +67,7 @@ def snapshot_offset(broker: EmbeddedBroker, topic: str) -> int:
 
 
 def test_round_trip(broker: Broker, topic: str) -> None:
-    """What was published to a partition is read from it in the same order, and from no other."""
+    """What was published to a partition is read from it in the same order, and from no other partition."""
     produce(broker, topic, [b"a", b"b"], partition=0)
     produce(broker, topic, [b"c"], partition=1)
     assert consume(broker, topic, 2, partition=0) == [b"a", b"b"]
@@ -73,7 +75,7 @@ def test_round_trip(broker: Broker, topic: str) -> None:
 
 
 def test_messages_on_disk_survive_a_kill(broker: Broker, topic: str) -> None:
-    """After SIGKILL and restart, the broker is another process on the same port with the messages it had on disk."""
+    """After SIGKILL and restart, another broker process has the same port and the messages that were on disk."""
     port, pid = broker.port, broker.pid
     produce(broker, topic, [b"before"])
     if isinstance(broker, EmbeddedBroker):  # its promise holds only for what is in its snapshot
@@ -95,7 +97,7 @@ def test_acknowledged_messages_survive_a_stop(broker: Broker, topic: str) -> Non
 
 
 def test_committed_offsets_survive_a_stop(broker: Broker, topic: str) -> None:
-    """A group's committed offset is there after the broker was stopped and started."""
+    """A group's committed offset is still there after the broker is stopped and started."""
     produce(broker, topic, [b"a", b"b"])
     place = TopicPartition(topic, 0, 1)
     consumer = Consumer({"bootstrap.servers": broker.address, "group.id": f"{topic}-group"})
@@ -118,7 +120,7 @@ def test_committed_offsets_survive_a_stop(broker: Broker, topic: str) -> None:
 
 
 def test_only_this_machine_can_connect(broker: Broker) -> None:
-    """The broker listens on loopback addresses alone."""
+    """The broker listens on loopback addresses only."""
     listening = [
         connection.laddr
         for connection in psutil.Process(broker.pid).net_connections("tcp")
@@ -129,7 +131,7 @@ def test_only_this_machine_can_connect(broker: Broker) -> None:
 
 
 def test_starting_a_running_broker_is_refused(broker: Broker) -> None:
-    """A second start names the process that runs already, and leaves it alone."""
+    """A second start names the running process, and leaves it alone."""
     with pytest.raises(UnavailableError, match=str(broker.pid)):
         broker.start()
     broker.ping(5)

@@ -5,11 +5,12 @@ import pytest
 import redis
 from confluent_kafka import Producer
 
-from features.redis_client import connect
+from adapters.kafka_client import client_config
+from adapters.redis import connect
 from stack.doctor import Check, checks, examine
-from stack.local import LocalStack
 from stack.process import free_ports
 from stack.redis_server import RedisServer
+from stack.state import StackState
 from stack.topics import apply
 from tests.conftest import SettingsFor
 from vedette import SystemClock
@@ -20,7 +21,7 @@ from vedette.topics import Name
 
 
 class ShiftedClock:
-    """The machine's clock, wrong by some milliseconds."""
+    """The machine's clock, shifted by some milliseconds."""
 
     def __init__(self, shift_ms: int) -> None:
         self.shift_ms = shift_ms
@@ -31,7 +32,7 @@ class ShiftedClock:
 
 
 @pytest.fixture
-def settings(any_stack: LocalStack, topic_prefix: str, settings_for: SettingsFor) -> Settings:
+def settings(any_stack: StackState, topic_prefix: str, settings_for: SettingsFor) -> Settings:
     """Settings of a stack with all topics."""
     settings = settings_for(any_stack, topic_prefix)
     apply(settings)
@@ -39,7 +40,7 @@ def settings(any_stack: LocalStack, topic_prefix: str, settings_for: SettingsFor
 
 
 def problems(found: list[Check]) -> dict[str, str]:
-    """Names and details of the problems."""
+    """Return names and details of the problems."""
     return {check.name: check.detail for check in found if not check.ok}
 
 
@@ -51,6 +52,7 @@ def test_a_good_stack_has_no_problem(settings: Settings) -> None:
         "broker",
         "topics",
         "clock against messages",
+        "keys against partitions",
         "redis",
         "redis version",
         "redis persistence",
@@ -59,7 +61,7 @@ def test_a_good_stack_has_no_problem(settings: Settings) -> None:
     ]
 
 
-def test_a_missing_topic_is_found(any_stack: LocalStack, topic_prefix: str, settings_for: SettingsFor) -> None:
+def test_a_missing_topic_is_found(any_stack: StackState, topic_prefix: str, settings_for: SettingsFor) -> None:
     """Where topics are missing, that is the only problem, and the remedy names the command."""
     found = checks(settings_for(any_stack, topic_prefix), SystemClock(), connect)
     assert list(problems(found)) == ["topics"]
@@ -91,13 +93,13 @@ def test_a_password_is_never_shown(settings: Settings) -> None:
 
 @pytest.mark.parametrize(("shift_ms", "words"), [(60_000, "ahead of"), (-60_000, "behind")])
 def test_a_wrong_clock_is_found(settings: Settings, shift_ms: int, words: str) -> None:
-    """A clock a minute off is told with its direction."""
+    """A clock a minute off is reported with its direction."""
     assert words in problems(checks(settings, ShiftedClock(shift_ms), connect))["clock against redis"]
 
 
 def test_a_message_from_the_future_is_found(settings: Settings) -> None:
-    """A message dated half an hour ahead is told with its topic."""
-    producer = Producer(settings.kafka.client_config())
+    """A message dated half an hour ahead is reported with its topic."""
+    producer = Producer(client_config(settings.kafka))
     name = settings.topics.prefix + Name.TRANSACTIONS
     producer.produce(name, b"{}", timestamp=SystemClock().now_ms() + HOUR // 2)
     assert producer.flush(20) == 0
@@ -105,7 +107,7 @@ def test_a_message_from_the_future_is_found(settings: Settings) -> None:
 
 
 def test_a_forgetful_redis_is_found(
-    embedded_stack: LocalStack, topic_prefix: str, settings_for: SettingsFor, tmp_path: Path
+    embedded_stack: StackState, topic_prefix: str, settings_for: SettingsFor, tmp_path: Path
 ) -> None:
     """Without append-only file, or with eviction, Redis is a problem although it answers."""
     settings = settings_for(embedded_stack, topic_prefix)
@@ -131,7 +133,7 @@ def test_a_bad_redis_address_is_found(settings: Settings) -> None:
 
 
 def test_an_error_becomes_a_finding_with_its_remedy() -> None:
-    """What a look raises is split into what is wrong and what to do about it."""
+    """The error of a check is split into the problem and the remedy."""
 
     def look() -> str:
         raise ModelError("model folder x is missing", remedy="train one")

@@ -10,6 +10,8 @@ from stack.redis_server import RedisKind
 from stack.state import StackStatus, read_state, status
 from vedette.errors import StateError, UnavailableError
 
+pytestmark = pytest.mark.servers
+
 
 def test_a_second_start_in_the_same_directory_is_refused(tmp_path: Path) -> None:
     """Only one stack runs in a directory; the refusal names the owner, and the first stack goes on."""
@@ -28,7 +30,7 @@ def test_stacks_run_side_by_side(tmp_path: Path) -> None:
 
 
 def test_ports_can_be_chosen(tmp_path: Path) -> None:
-    """The servers listen on the ports asked for, and say so in stack.json."""
+    """The servers listen on the requested ports, and stack.json contains them."""
     kafka_port, redis_port = free_ports(2)
     with LocalStack(tmp_path, kafka_port=kafka_port, redis_port=redis_port) as stack:
         state = read_state(tmp_path)
@@ -48,16 +50,16 @@ def test_a_taken_port_is_told_and_leaves_nothing_running(tmp_path: Path) -> None
 
 
 def test_a_server_that_ends_at_once_shows_its_log(tmp_path: Path) -> None:
-    """If a server cannot start, the error carries the end of its log."""
+    """If a server cannot start, the error has the end of its log."""
     data = tmp_path / "redis-embedded" / "data"
     data.mkdir(parents=True)
-    (data / "appendonly.aof").write_bytes(b"this is no append-only file")
+    (data / "appendonly.aof").write_bytes(b"this is not an append-only file")
     with pytest.raises(UnavailableError, match="Bad file format"):
         LocalStack(tmp_path).start()
 
 
 def test_a_stopped_stack_leaves_no_state(tmp_path: Path) -> None:
-    """After stop() the directory counts as absent, and the stack can be started again."""
+    """After stop() the directory counts as unused, and the stack can be started again."""
     stack = LocalStack(tmp_path)
     for _ in range(2):
         stack.start()
@@ -66,7 +68,7 @@ def test_a_stopped_stack_leaves_no_state(tmp_path: Path) -> None:
 
 
 def test_state_of_another_making_is_told(tmp_path: Path) -> None:
-    """A stack.json that Vedette cannot read is named together with what to do."""
+    """The error names a stack.json that Vedette cannot read, and the remedy."""
     (tmp_path / "stack.json").write_text("{}", encoding="utf-8")
     with pytest.raises(StateError, match=r"stack\.json.*delete it"):
         status(tmp_path)

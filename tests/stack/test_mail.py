@@ -9,7 +9,7 @@ from stack.mail import Mail, MailSink
 
 
 def mail(subject: str = "hello") -> EmailMessage:
-    """A small message in two parts."""
+    """Return a small message in two parts."""
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "a@example.com", "b@example.com", subject
     message["Message-ID"] = "<1@example.com>"
@@ -20,14 +20,14 @@ def mail(subject: str = "hello") -> EmailMessage:
 
 def test_keeps_what_it_is_sent(tmp_path: Path) -> None:
     """A message arrives parsed, in the callback, and as a file."""
-    told: list[Mail] = []
-    with MailSink(directory=tmp_path, on_mail=told.append) as sink:
+    received: list[Mail] = []
+    with MailSink(directory=tmp_path, on_mail=received.append) as sink:
         with smtplib.SMTP(sink.host, sink.port) as client:
             client.send_message(mail())
         [kept] = sink.mails
     assert (kept.sender, kept.to, kept.subject) == ("a@example.com", ("b@example.com",), "hello")
     assert (kept.message_id, kept.text.strip(), kept.html.strip()) == ("<1@example.com>", "words", "<p>words</p>")
-    assert told == [kept]
+    assert received == [kept]
     assert (tmp_path / "000001.eml").read_bytes() == kept.raw
 
 

@@ -11,10 +11,12 @@ from stack.process import free_ports
 from tests.conftest import gone, missing, wait_for
 from vedette.errors import UnavailableError
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
-    """A server in a folder that its own user can reach, stopped at the end."""
+    """A server in a folder that its own user can read, stopped at the end."""
     directory = Path(tempfile.mkdtemp(prefix="vedette-postgres-"))
     directory.chmod(0o755)
     made = PostgresServer(directory / "server", free_ports(1)[0])
@@ -28,7 +30,7 @@ def server() -> Iterator[PostgresServer]:
 
 
 def test_postgres_keeps_its_data_through_a_kill_and_leaves_no_process(server: PostgresServer) -> None:
-    """What was committed is there after kill -9 and a start on the same port, and a stop ends the process."""
+    """Committed rows survive SIGKILL and a start on the same port, and a stop ends the process."""
     with psycopg.connect(server.url) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 7 AS number")
     server.kill()

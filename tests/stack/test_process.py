@@ -12,6 +12,8 @@ from stack.state import owned, read_state
 from tests.conftest import gone, missing, wait_for
 from vedette.errors import UnavailableError
 
+pytestmark = pytest.mark.servers
+
 OWNER = """
 import json, sys, time
 from pathlib import Path
@@ -58,14 +60,14 @@ def test_a_child_that_ignores_the_request_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_exit_code_is_known(tmp_path: Path) -> None:
-    """A child that ends by itself is not running, and tells its exit code."""
+    """A child that has ended is not running, and has an exit code."""
     child = Child(["/bin/sh", "-c", "exit 7"], log=tmp_path / "log")
     assert child.exit_code(within_s=20) == 7
     assert not child.running
 
 
 def test_free_ports_are_free_different_and_none_to_avoid() -> None:
-    """Ports handed out are distinct, below the range of outgoing connections, and not one that is taken."""
+    """Assigned ports are distinct, below the range of outgoing connections, and not in use."""
     first = free_ports(3)
     assert len(set(first)) == 3
     assert all(20_000 <= port < 32_000 for port in first)
@@ -73,3 +75,9 @@ def test_free_ports_are_free_different_and_none_to_avoid() -> None:
     with socket.create_server(("127.0.0.1", first[0])):
         assert not port_is_free(first[0])
         assert first[0] not in free_ports(3)
+
+
+def test_no_port_is_given_out_twice() -> None:
+    """A server that does not listen yet keeps its port."""
+    first, second = free_ports(3), free_ports(3)
+    assert not {*first} & {*second}

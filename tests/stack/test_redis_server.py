@@ -9,6 +9,8 @@ from stack.redis_server import RedisServer
 from tests.conftest import missing
 from vedette.errors import UnavailableError
 
+pytestmark = pytest.mark.servers
+
 
 @pytest.fixture(scope="module", params=["embedded", "system"])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
@@ -36,7 +38,7 @@ def test_acknowledged_writes_survive_a_kill(server: RedisServer, topic_prefix: s
 
 
 def test_nothing_is_evicted_and_everything_is_logged(server: RedisServer) -> None:
-    """Redis writes to an append-only file before it answers, and refuses writes rather than forgetting keys."""
+    """Redis writes to an append-only file before it answers, and refuses writes rather than evicting keys."""
     with redis.Redis.from_url(server.url) as client:
         assert client.info("persistence")["aof_enabled"] == 1
         assert client.config_get("appendfsync") == {"appendfsync": "always"}
@@ -44,7 +46,7 @@ def test_nothing_is_evicted_and_everything_is_logged(server: RedisServer) -> Non
 
 
 def test_only_this_machine_can_connect(server: RedisServer) -> None:
-    """Redis listens on 127.0.0.1 alone."""
+    """Redis listens only on 127.0.0.1."""
     listening = {
         (connection.laddr.ip, connection.laddr.port)
         for connection in psutil.Process(server.pid).net_connections("tcp")
@@ -54,7 +56,7 @@ def test_only_this_machine_can_connect(server: RedisServer) -> None:
 
 
 def test_a_stopped_redis_has_no_process(server: RedisServer) -> None:
-    """Once stopped, Redis neither answers nor has a process id, and stopping it again is no error."""
+    """Once stopped, Redis neither answers nor has a process id, and stopping it again is not an error."""
     server.stop()
     with pytest.raises(UnavailableError, match="is not running"):
         _ = server.pid

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from stack.sms import INVALID_TO, SILENT_BUT_KEPT, TOO_MANY, Sms, SmsSink
-from stack.sms_http import Answer
+from stack.sms_http import SmsResponse
 from vedette.clock import DAY
 
 FORM = {"To": "+14155550101", "From": "+14155550100", "Body": "words"}
@@ -28,7 +28,7 @@ class Dial:
 
 
 def call(sink: SmsSink, method: str, path: str, form: dict[str, str] | None = None, token: str = "") -> Any:
-    """Status, decoded body and headers of one request."""
+    """Return status, decoded body and headers of one request."""
     connection = http.client.HTTPConnection(sink.host, sink.port, timeout=5)
     login = b64encode(f"{sink.account_sid}:{token or sink.auth_token}".encode()).decode()
     headers = {"Authorization": f"Basic {login}", "Content-Type": "application/x-www-form-urlencoded"}
@@ -41,14 +41,14 @@ def call(sink: SmsSink, method: str, path: str, form: dict[str, str] | None = No
 
 
 def messages(sink: SmsSink) -> str:
-    """Path of the Messages resource, without its ending."""
+    """Return the path of the Messages resource, without its extension."""
     return f"/2010-04-01/Accounts/{sink.account_sid}/Messages"
 
 
 def test_a_message_is_created_queued_and_then_found() -> None:
-    """The answer to POST is 201 and a queued resource; by its sid the same message is found, sent."""
-    told: list[Sms] = []
-    with SmsSink(on_sms=told.append, clock=Dial()) as sink:
+    """The answer to POST is 201 and a queued resource; the same message is found by its sid, as sent."""
+    received: list[Sms] = []
+    with SmsSink(on_sms=received.append, clock=Dial()) as sink:
         status, created, _ = call(sink, "POST", messages(sink) + ".json", FORM)
         assert (status, created["status"], created["date_sent"]) == (201, "queued", None)
         assert (created["to"], created["from"], created["body"]) == (FORM["To"], FORM["From"], "words")
@@ -57,7 +57,7 @@ def test_a_message_is_created_queued_and_then_found() -> None:
         status, fetched, _ = call(sink, "GET", f"{messages(sink)}/{created['sid']}.json")
         assert (status, fetched["sid"], fetched["status"]) == (200, created["sid"], "sent")
         assert fetched["date_sent"] == "Tue, 14 Nov 2023 22:13:20 +0000"
-        assert told == sink.messages
+        assert received == sink.messages
 
 
 def test_lists_newest_first_by_recipient_and_date_in_pages() -> None:
@@ -94,7 +94,7 @@ def test_lists_newest_first_by_recipient_and_date_in_pages() -> None:
     ],
 )
 def test_refuses_what_twilio_refuses(form: dict[str, str], code: int) -> None:
-    """A faulty message is answered 400 with Twilio's own error code, and is not kept."""
+    """An invalid message gets 400 with Twilio's own error code, and is not kept."""
     with SmsSink() as sink:
         status, body, _ = call(sink, "POST", messages(sink) + ".json", form)
         assert (status, body["code"], body["status"], sink.messages) == (400, code, 400, [])
@@ -102,7 +102,7 @@ def test_refuses_what_twilio_refuses(form: dict[str, str], code: int) -> None:
 
 
 def test_another_token_or_path_is_refused() -> None:
-    """401 with 20003 for a wrong token, 404 with 20404 for what is not there."""
+    """A wrong token gets 401 with 20003, and an unknown path 404 with 20404."""
     with SmsSink() as sink:
         status, body, _ = call(sink, "POST", messages(sink) + ".json", FORM, token="wrong")
         assert (status, body["code"]) == (401, 20003)
@@ -114,7 +114,7 @@ def test_another_token_or_path_is_refused() -> None:
 def test_answers_as_scripted_then_as_usual() -> None:
     """Each scripted answer is given once, with its code and Retry-After."""
     with SmsSink() as sink:
-        sink.script(TOO_MANY, Answer(429, 20429, "Too Many Requests", retry_after_s=7), INVALID_TO)
+        sink.script(TOO_MANY, SmsResponse(429, 20429, "Too Many Requests", retry_after_s=7), INVALID_TO)
         answers = [call(sink, "POST", messages(sink) + ".json", FORM) for _ in range(4)]
         assert [status for status, _, _ in answers] == [429, 429, 400, 201]
         assert [headers["Retry-After"] for _, _, headers in answers] == [None, "7", None, None]

@@ -1,47 +1,40 @@
-"""Real parts for the pipeline: model, policy, Redis, broker, and logs of messages to feed it with."""
+"""Real parts for the pipeline: model, policy, Redis, broker, and logs of messages."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import msgspec
 import pytest
 
-from bench.faults.outcome import Topics
+from decisions.rollout import Rollout, StaticStrategies
+from decisions.strategy import Strategy
 from features.store import RedisStore
-from stack.local import LocalStack
+from stack.state import StackState
 from stack.topics import apply
-from streams.bootstrap import load_judge
-from streams.panel import Fixed, Panel
+from streams.history.run_output import Topics
+from streams.own_decisions import DecisionLog
 from streams.pipeline import Pipeline
-from streams.publish import Publisher
-from streams.scoring import Judge
+from streams.publish import ResultPublisher
+from streams.topic_check import check_topics
 from tests.conftest import SettingsFor
 from vedette.settings import Settings
 
-ROOT = Path(__file__).parents[2]
 PARTITIONS = 2
 
 NewDeployment = Callable[[str], Settings]
 
 
 class MakePipeline(Protocol):
-    """Makes a pipeline, under another judge if one is given."""
+    """Makes a pipeline, with another strategy if one is given."""
 
-    def __call__(self, settings: Settings, judge: Judge = ...) -> Pipeline:
-        """A pipeline that owns no partition yet."""
+    def __call__(self, settings: Settings, strategy: Strategy = ...) -> Pipeline:
+        """Return a pipeline that owns no partition yet."""
         ...
 
 
-@pytest.fixture(scope="session")
-def judge() -> Judge:
-    """The model and policy that ship with Vedette."""
-    return load_judge(ROOT / "models/demo", ROOT / "streams/policy.yaml")
-
-
 @pytest.fixture
-def deployment(embedded_stack: LocalStack, settings_for: SettingsFor, topic_prefix: str) -> NewDeployment:
-    """Makes the settings of one more deployment on the embedded stack, with its topics; named by a letter."""
+def deployment(embedded_stack: StackState, settings_for: SettingsFor, topic_prefix: str) -> NewDeployment:
+    """Makes the settings of another deployment on the embedded stack, with its topics; a letter names it."""
 
     def make(name: str) -> Settings:
         settings = settings_for(embedded_stack, f"{topic_prefix}{name}-")
@@ -55,19 +48,22 @@ def deployment(embedded_stack: LocalStack, settings_for: SettingsFor, topic_pref
 
 
 @pytest.fixture
-def pipeline(judge: Judge) -> Iterator[MakePipeline]:
-    """Makes a pipeline as a worker would; it owns no partition yet. One deployment's share their publisher."""
+def pipeline(strategy: Strategy) -> Iterator[MakePipeline]:
+    """Makes a pipeline as a worker does; it owns no partition yet. Those of one deployment share their publisher."""
     stores: list[RedisStore] = []
-    publishers: dict[str, Publisher] = {}
+    logs: list[DecisionLog] = []
+    publishers: dict[str, ResultPublisher] = {}
 
-    def make(settings: Settings, judge: Judge = judge) -> Pipeline:
+    def make(settings: Settings, strategy: Strategy = strategy) -> Pipeline:
         stores.append(RedisStore(settings.redis))
+        logs.append(DecisionLog(settings))
         prefix = settings.topics.prefix
-        publishers[prefix] = publishers.get(prefix) or Publisher(settings.kafka, prefix)
+        publishers[prefix] = publishers.get(prefix) or ResultPublisher(settings.kafka, prefix, check_topics(settings))
         return Pipeline(
             store=stores[-1],
+            decisions=logs[-1],
             publisher=publishers[prefix],
-            judges=Fixed(Panel(judge)),
+            strategies=StaticStrategies(Rollout(strategy)),
             partitions=settings.topics.partitions,
             prefix=settings.redis.prefix,
             cache_accounts=settings.worker.cache_accounts,
@@ -75,8 +71,8 @@ def pipeline(judge: Judge) -> Iterator[MakePipeline]:
         )
 
     yield make
-    for store in stores:
-        store.close()
+    for opened in (*stores, *logs):
+        opened.close()
 
 
 @pytest.fixture

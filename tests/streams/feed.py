@@ -7,12 +7,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.faults.outcome import Topics
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
+from streams.batch import Computed
+from streams.history.run_output import Topics
 from streams.pipeline import Pipeline
-from streams.work import Work
 from vedette.clock import DAY
 from vedette.events import Transaction
 from vedette.topics import Name
@@ -24,7 +24,7 @@ _PAUSE = (6, 8)
 
 @dataclass(frozen=True)
 class Record:
-    """A message as a consumer hands it over."""
+    """A message as a consumer returns it."""
 
     key: bytes | None
     value: bytes | None
@@ -56,7 +56,7 @@ class Log:
 
 
 def logs(partitions: int, customers: int, *, times: int = 1) -> tuple[Log, Log]:
-    """Simulated payments and labels: what there is before the pause, and everything.
+    """Simulated payments and labels: what there is before the pause, and all of it.
 
     Args:
         partitions: Over which they are spread by account.
@@ -90,8 +90,8 @@ def _extended(log: Log, table: pa.Table, times: int) -> Log:
 
 def batches(
     pipeline: Pipeline, log: Log, topics: Topics, cut: int, *, behind: int = 0, activity: bool = True
-) -> Iterator[Work]:
-    """Compute everything the pipeline has not taken in yet, in batches of at most `cut` messages of each partition.
+) -> Iterator[Computed]:
+    """Compute everything that the pipeline has not applied yet, in batches of at most `cut` messages of each partition.
 
     The caller publishes and commits what comes out, or does not. Topics take turns.
 
@@ -110,7 +110,7 @@ def batches(
 
 
 def activity_of(topics: Topics) -> dict[tuple[Name, int], list[Record]]:
-    """The activity topic by partition."""
+    """Return the activity topic by partition."""
     found: dict[tuple[Name, int], list[Record]] = {}
     for message in topics.messages(Name.ACTIVITY):
         record = Record(message.key(), message.value(), message.partition(), message.offset())
@@ -118,7 +118,9 @@ def activity_of(topics: Topics) -> dict[tuple[Name, int], list[Record]]:
     return found
 
 
-def _turns(pipeline: Pipeline, records: dict[tuple[Name, int], list[Record]], cut: int, behind: int) -> Iterator[Work]:
+def _turns(
+    pipeline: Pipeline, records: dict[tuple[Name, int], list[Record]], cut: int, behind: int
+) -> Iterator[Computed]:
     at = {(topic, number): max((pipeline.owned[number].position(topic) or 0) - behind, 0) for topic, number in records}
     topics = {topic: [number for of, number in records if of == topic] for topic, _ in records}
     while any(at[place] < len(queue) for place, queue in records.items()):

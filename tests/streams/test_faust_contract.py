@@ -1,4 +1,4 @@
-"""What streams/transport.py and streams/app.py lean on inside faust-streaming, aiokafka and mode."""
+"""What streams/transport.py and streams/app.py rely on inside faust-streaming, aiokafka and mode."""
 
 import asyncio
 import inspect
@@ -10,8 +10,10 @@ import aiokafka
 import faust
 import mode
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer import fetcher, group_coordinator
+from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.structs import ConsumerRecord
 from faust.transport import by_url, consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import ConsumerMessage
@@ -39,23 +41,23 @@ def app(deployment: NewDeployment, pipeline: MakePipeline) -> Iterator[faust.App
 
 
 def parameters(function: Callable[..., Any]) -> list[str]:
-    """Names of a function's parameters."""
+    """Return the names of a function's parameters."""
     return list(inspect.signature(function).parameters)
 
 
-def source(function: Callable[..., Any]) -> str:
-    """The text of a function."""
+def source(function: Any) -> str:
+    """Return the text of a function."""
     return inspect.getsource(function)
 
 
 def test_faust_is_the_pinned_release() -> None:
-    """The release whose internals are used is the one installed, and the one that the package demands."""
+    """The installed release is the one whose internals are used and the one that the package requires."""
     assert version("faust-streaming") == "0.15.3"
     assert "faust-streaming==0.15.3" in (distribution("vedette").requires or [])
 
 
 def test_transport_is_found_by_its_scheme() -> None:
-    """Faust resolves `batched://` through the entry point to the transport that hands over batches."""
+    """Faust resolves `batched://` through the entry point to the transport that delivers batches."""
     registered = entry_points(group="faust.transports")["batched"]
     assert registered.value == "streams.transport:Transport"
     assert by_url("batched://localhost:9092") is transport.Transport
@@ -74,13 +76,14 @@ def test_transport_is_found_by_its_scheme() -> None:
         ("ack", ["self", "message"]),
         ("_new_consumer_thread", ["self"]),
         ("assignment", ["self"]),
-        ("highwater", ["self", "tp"]),
+        ("_getmany", ["self", "active_partitions", "timeout"]),
         ("earliest_offsets", ["self", "partitions"]),
-        ("seek_wait", ["self", "partitions"]),
+        ("on_stop", ["self"]),
+        ("verify_event_path", ["self", "now", "tp"]),
     ],
 )
 def test_hook_of_the_consumer_has_its_signature(name: str, expected: list[str]) -> None:
-    """Every method of Faust's consumer that is overridden or called takes what it is given."""
+    """Every method of Faust's consumer that is overridden or called accepts its arguments."""
     assert parameters(getattr(Consumer, name)) == expected
     assert parameters(getattr(transport.Consumer, name)) == expected
 
@@ -95,7 +98,7 @@ def test_overridden_hooks_are_of_the_same_kind() -> None:
 
 
 def test_consumer_keeps_the_books_that_are_written_to(app: faust.App) -> None:
-    """The attributes of Faust's consumer that the transport reads or writes are there and of the expected form."""
+    """The attributes of Faust's consumer that the transport reads or writes exist and have the expected form."""
     made: Any = transport.Transport([], app).create_consumer(
         app.topics.on_message,
         on_partitions_revoked=app._on_partitions_revoked,
@@ -144,18 +147,47 @@ def test_assignor_can_be_replaced() -> None:
     assert RangePartitionAssignor.name == "range"
 
 
+def test_messages_are_taken_where_the_transport_gives_them() -> None:
+    """Faust takes messages from _getmany, under the flow control that the transport relies on."""
+    wait = source(consumer.Consumer._wait_next_records)
+    assert wait.index("self.wait(self.can_resume_flow") < wait.index("await self._getmany(")
+
+
+def test_fetches_can_be_left_out() -> None:
+    """Every fetch is sent by the client's method that the transport replaces; other requests are not held up by it."""
+    assert "self._client = AIOKafkaClient(" in source(aiokafka.AIOKafkaConsumer.__init__)
+    assert "FetchRequest(" in source(fetcher.Fetcher._get_actions_per_node)
+    assert "response = await self._client.send(node_id, request)" in source(fetcher.Fetcher._proc_fetch_request)
+    assert "except asyncio.CancelledError:" in source(fetcher.Fetcher._proc_fetch_request)
+    assert parameters(AIOKafkaClient.send) == ["self", "node_id", "request", "group"]
+
+
+def test_member_that_fetches_nothing_is_not_stuck() -> None:
+    """A member that has not fetched for long is ended, unless it is inside the context that is entered."""
+
+    async def idle_times() -> tuple[float, float]:
+        state = SubscriptionState()
+        with state.fetch_context():
+            inside = state.fetcher_idle_time
+        state._last_fetch_ended = 0.0
+        return inside, state.fetcher_idle_time
+
+    inside, outside = asyncio.run(idle_times())
+    assert inside == 0 < outside
+    assert "self._subscription.fetcher_idle_time" in source(group_coordinator)
+
+
 def test_message_that_carries_a_batch_can_be_made() -> None:
-    """Faust takes every argument that the transport gives; the record of aiokafka has what the pipeline reads."""
+    """Faust accepts every argument that the transport passes."""
     given = {
         "topic", "partition", "offset", "timestamp", "timestamp_type", "headers", "key", "value", "checksum",
         "serialized_key_size", "serialized_value_size", "tp", "generation_id",
     }  # fmt: skip
     assert given <= set(parameters(ConsumerMessage.__init__))
-    assert {"key", "value", "offset", "timestamp"} <= set(ConsumerRecord.__dataclass_fields__)
 
 
 def test_settings_that_the_app_relies_on_exist(app: faust.App) -> None:
-    """Faust takes the settings as they are given and keeps them."""
+    """Faust accepts and keeps the settings."""
     conf = app.conf
     assert conf.stream_wait_empty is False
     assert conf.topic_disable_leader is True
@@ -163,6 +195,6 @@ def test_settings_that_the_app_relies_on_exist(app: faust.App) -> None:
     assert conf.web_enabled is False
     assert conf.agent_supervisor is mode.CrashingSupervisor
     assert str(conf.processing_guarantee) == "ProcessingGuarantee.AT_LEAST_ONCE"
-    assert conf.broker_max_poll_records == 4000
+    assert conf.broker_max_poll_records == 8000
     assert (conf.broker_session_timeout, conf.broker_heartbeat_interval) == (6.0, 2.0)
     assert conf.broker_session_timeout <= conf.broker_request_timeout

@@ -2,26 +2,32 @@ import asyncio
 import dataclasses
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from bench.faults.outcome import Topics, state
-from bench.faults.poison import transaction
+from decisions.policy_form import Degraded
+from decisions.strategy import Strategy
+from producers.poison import transaction
 from stack.local import LocalStack
+from streams.health import Attempt, Health, Step
+from streams.history.run_output import Topics, state
 from streams.metrics import Metrics
-from streams.policy import Degraded
-from streams.runner import EXIT_STUCK, Batch, Runner, Stopped
-from streams.scoring import Judge
-from tests.conftest import running, wait_for
-from tests.streams.conftest import PARTITIONS, ROOT, MakePipeline, NewDeployment
+from streams.retry import Stopped
+from streams.runner import Batch, Runner
+from streams.watchdog import EXIT_STUCK, Watchdog
+from tests.conftest import ROOT, running, wait_for
+from tests.streams.conftest import PARTITIONS, MakePipeline, NewDeployment
 from tests.streams.feed import Record
 from vedette import SystemClock
 from vedette.errors import StateError, VedetteError
 from vedette.events import Decision
-from vedette.settings import Settings, describe
+from vedette.settings import Settings
+from vedette.settings_page import describe
 from vedette.topics import Name
 
 MakeRunner = Callable[[Settings], Runner]
@@ -29,7 +35,7 @@ MakeRunner = Callable[[Settings], Runner]
 
 @pytest.fixture
 def runner(pipeline: MakePipeline) -> MakeRunner:
-    """Makes a runner over a pipeline of its own."""
+    """Makes a runner with its own pipeline."""
 
     def make(settings: Settings) -> Runner:
         return Runner(pipeline(settings), Metrics(), SystemClock(), stuck_after_s=60)
@@ -47,13 +53,13 @@ def batch(start: int, count: int, generation: int, account: str = "A1") -> Batch
 
 
 async def own(runner: Runner, start: int = 0) -> None:
-    """Take over all partitions and begin to read."""
+    """Claim all partitions and begin to read."""
     for partition in (await runner.assign(set(range(PARTITIONS)))).values():
         partition.begin(Name.TRANSACTIONS, start)
 
 
 def test_watermark_follows_what_is_finished(deployment: NewDeployment, runner: MakeRunner) -> None:
-    """What may be committed to Kafka is what Redis holds: nothing before the first batch, then where the last ended."""
+    """What may be committed to Kafka is what Redis has: nothing before the first batch, then the end of the last."""
     made = runner(deployment("a"))
 
     async def run() -> list[int | None]:
@@ -68,8 +74,25 @@ def test_watermark_follows_what_is_finished(deployment: NewDeployment, runner: M
     assert asyncio.run(run()) == [None, 10, 20, None, None]
 
 
+def test_the_time_in_each_hand_over_is_counted(deployment: NewDeployment, pipeline: MakePipeline) -> None:
+    """A batch waits for a positive time before computing and before finishing."""
+    metrics = Metrics()
+    made = Runner(pipeline(deployment("a")), metrics, SystemClock(), stuck_after_s=60)
+
+    async def run() -> None:
+        await own(made)
+        await made.submit(batch(0, 10, made.generation))
+        await made.drain()
+
+    asyncio.run(run())
+    for stage in ("wait_compute", "wait_finish"):
+        waited = metrics.registry.get_sample_value("vedette_stage_seconds_total", {"stage": stage})
+        assert waited is not None
+        assert 0 < waited < 60
+
+
 def test_batch_of_an_earlier_assignment_is_dropped(deployment: NewDeployment, runner: MakeRunner) -> None:
-    """What was fetched before the latest assignment is not taken in; it is fetched again from the watermark."""
+    """What was fetched before the latest assignment is discarded, and fetched again from the watermark."""
     made = runner(deployment("a"))
 
     async def run() -> int | None:
@@ -84,7 +107,7 @@ def test_batch_of_an_earlier_assignment_is_dropped(deployment: NewDeployment, ru
 
 
 def test_gap_between_batches_is_refused(deployment: NewDeployment, runner: MakeRunner) -> None:
-    """A batch that does not begin where the one before it ended raises, so that nothing is left out in silence."""
+    """A batch that does not begin where the previous one ended raises an error, so nothing is skipped silently."""
     made = runner(deployment("a"))
 
     async def run() -> None:
@@ -99,7 +122,7 @@ def test_gap_between_batches_is_refused(deployment: NewDeployment, runner: MakeR
 
 
 def test_messages_that_the_log_no_longer_holds_are_no_gap(deployment: NewDeployment, runner: MakeRunner) -> None:
-    """Offsets that compaction, retention or transactions have taken from the log itself do not stop the worker."""
+    """Offsets that compaction, retention or transactions have removed from the log do not stop the worker."""
     made = runner(deployment("a"))
 
     async def run() -> int | None:
@@ -124,7 +147,7 @@ def test_fenced_partition_is_given_up_and_its_batches_dropped(deployment: NewDep
             await former.submit(batch(start, 10, former.generation))
         await former.drain()
         assert former.watermark(Name.TRANSACTIONS, 0) is None
-        assert former._metrics.fenced._value.get() == 1
+        assert former._metrics.partitions_lost._value.get() == 1
         await heir.submit(batch(0, 10, heir.generation))
         await heir.drain()
         assert heir.watermark(Name.TRANSACTIONS, 0) == 10
@@ -153,29 +176,29 @@ def test_redis_that_is_away_is_waited_for(own_stack: LocalStack, on_own: Setting
         await own(made)
         own_stack.redis.kill()
         submitted = asyncio.create_task(made.submit(batch(0, 10, made.generation)))
-        await asyncio.to_thread(wait_for, lambda: made._metrics.waiting_for == "load state", 60)
+        await asyncio.to_thread(wait_for, lambda: made._metrics.health.waiting_for == "load state", 60)
         assert not submitted.done()
         own_stack.redis.start()
         await submitted
         await made.drain()
-        assert made._metrics.waiting_for is None
+        assert made._metrics.health.waiting_for is None
         assert made.watermark(Name.TRANSACTIONS, 0) == 10
 
     asyncio.run(run())
 
 
 @pytest.fixture
-def hasty(judge: Judge) -> Judge:
-    """One whose policy does not let payments wait for Redis."""
-    form = msgspec.structs.replace(judge.policy.form, degraded=Degraded(after_s=0.2))
-    return dataclasses.replace(judge, policy=dataclasses.replace(judge.policy, form=form))
+def hasty(strategy: Strategy) -> Strategy:
+    """A deployment whose policy does not let payments wait for Redis."""
+    form = msgspec.structs.replace(strategy.policy.form, degraded=Degraded(after_s=0.2))
+    return dataclasses.replace(strategy, policy=dataclasses.replace(strategy.policy, form=form))
 
 
 def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
-    own_stack: LocalStack, on_own: Settings, deployment: NewDeployment, pipeline: MakePipeline, hasty: Judge,
+    own_stack: LocalStack, on_own: Settings, deployment: NewDeployment, pipeline: MakePipeline, hasty: Strategy,
     topics: Callable[[Settings], Topics],
 ) -> None:  # fmt: skip
-    """They are decided without history, and again once Redis is back, with what a worker gives that never missed it."""
+    """They are decided without history, and again once Redis is back, as by a worker that never missed it."""
     calm = deployment("b")
     made, other = (
         Runner(pipeline(settings, hasty), Metrics(), SystemClock(), stuck_after_s=60) for settings in (on_own, calm)
@@ -187,7 +210,7 @@ def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
         await made.drain()
         own_stack.redis.kill()
         await made.submit(batch(10, 10, made.generation))  # the account is held in memory, so its state is not missed
-        await asyncio.to_thread(wait_for, lambda: made._metrics.deciding_without_history, 60)
+        await asyncio.to_thread(wait_for, lambda: made._metrics.health.without_history, 60)
         await made.submit(batch(20, 10, made.generation))
         assert made._metrics.degraded_decisions._value.get() == 10
         assert made.watermark(Name.TRANSACTIONS, 0) == 10
@@ -196,7 +219,7 @@ def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
         await asyncio.to_thread(wait_for, lambda: made.may_resume, 60)
         looking.cancel()
         await own(made, start=10)
-        assert not made._metrics.deciding_without_history
+        assert not made._metrics.health.without_history
         await made.submit(batch(10, 20, made.generation))
         await made.drain()
         await own(other)
@@ -213,7 +236,7 @@ def test_payments_do_not_wait_for_redis_longer_than_the_policy_says(
 
 
 def test_worker_left_without_partitions_decides_on_nothing(
-    own_stack: LocalStack, on_own: Settings, pipeline: MakePipeline, hasty: Judge
+    own_stack: LocalStack, on_own: Settings, pipeline: MakePipeline, hasty: Strategy
 ) -> None:
     """When Redis is back and others have all partitions, it no longer says that it decides without history."""
     made = Runner(pipeline(on_own, hasty), Metrics(), SystemClock(), stuck_after_s=60)
@@ -222,11 +245,11 @@ def test_worker_left_without_partitions_decides_on_nothing(
         await own(made)
         own_stack.redis.kill()
         await made.submit(batch(0, 10, made.generation))
-        assert made._metrics.deciding_without_history
+        assert made._metrics.health.without_history
         own_stack.redis.start()
         await made.assign(set())
-        assert not made._metrics.deciding_without_history
-        assert made._metrics.waiting_for is None
+        assert not made._metrics.health.without_history
+        assert made._metrics.health.waiting_for is None
 
     asyncio.run(run())
 
@@ -234,14 +257,14 @@ def test_worker_left_without_partitions_decides_on_nothing(
 def test_stopping_ends_the_wait_for_parts_that_are_away(
     own_stack: LocalStack, on_own: Settings, runner: MakeRunner
 ) -> None:
-    """A worker told to end does not wait for Redis to come back; what was not written is done again later."""
+    """A worker told to stop does not wait for Redis to come back; what was not written is done again later."""
     made = runner(on_own)
 
     async def run() -> None:
         await own(made)
         own_stack.redis.kill()
         submitted = asyncio.create_task(made.submit(batch(0, 10, made.generation)))
-        await asyncio.to_thread(wait_for, lambda: made._metrics.waiting_for is not None, 60)
+        await asyncio.to_thread(wait_for, lambda: made._metrics.health.waiting_for is not None, 60)
         made.stop()
         with pytest.raises(Stopped):
             await submitted
@@ -252,22 +275,22 @@ def test_stopping_ends_the_wait_for_parts_that_are_away(
 def test_wait_at_an_assignment_is_not_mistaken_for_being_stuck(
     own_stack: LocalStack, on_own: Settings, runner: MakeRunner
 ) -> None:
-    """When Redis was away while partitions were claimed, no step is under way once they are."""
+    """When Redis was away while partitions were claimed, no step is in progress once they are."""
     made = runner(on_own)
     own_stack.redis.kill()
 
     async def run() -> None:
         claiming = asyncio.create_task(own(made))
-        await asyncio.to_thread(wait_for, lambda: made._metrics.waiting_for == "claim partitions", 60)
+        await asyncio.to_thread(wait_for, lambda: made._metrics.health.waiting_for == "claim partitions", 60)
         own_stack.redis.start()
         await claiming
-        assert made._busy == {}
+        assert made.watchdog.busy == frozenset()
 
     asyncio.run(run())
 
 
 def test_error_in_the_finishing_step_is_told(deployment: NewDeployment, runner: MakeRunner) -> None:
-    """What goes wrong behind the event loop's back reaches it: the callback is called, and the next batch refused."""
+    """An error in the background thread reaches the event loop: the callback is called, and the next batch refused."""
     settings = deployment("a")
     made = runner(settings)
     told: list[BaseException] = []
@@ -291,14 +314,16 @@ HANGING = """
 import asyncio, sys, threading
 from pathlib import Path
 from features.store import RedisStore
-from streams.bootstrap import load_judge
+from streams.bootstrap import load_strategy
 from streams.metrics import Metrics
-from streams.panel import Fixed, Panel
+from decisions.rollout import Rollout, StaticStrategies
+from streams.own_decisions import DecisionLog
 from streams.pipeline import Pipeline
-from streams.publish import Publisher
+from streams.publish import ResultPublisher
 from streams.runner import Batch, Runner
+from streams.topic_check import check_topics
 from tests.streams.feed import Record
-from bench.faults.poison import transaction
+from producers.poison import transaction
 from vedette import SystemClock, load_settings
 
 settings = load_settings(Path(sys.argv[1]), {{}})
@@ -309,13 +334,17 @@ class Hanging(RedisStore):
 
 async def main():
     pipeline = Pipeline(
-        store=Hanging(settings.redis), publisher=Publisher(settings.kafka, settings.topics.prefix),
-        judges=Fixed(Panel(load_judge(Path(settings.worker.model), Path(settings.worker.policy)))),
+        store=Hanging(settings.redis),
+        decisions=DecisionLog(settings),
+        publisher=ResultPublisher(settings.kafka, settings.topics.prefix, check_topics(settings)),
+        strategies=StaticStrategies(
+            Rollout(load_strategy(settings.decisions.model_folder, settings.decisions.policy_file))
+        ),
         partitions={partitions},
         prefix=settings.redis.prefix, cache_accounts=10, max_future_ms=1,
     )
     runner = Runner(pipeline, Metrics(), SystemClock(), stuck_after_s=2)
-    runner.start_watchdog()
+    runner.watchdog.start()
     {work}
 
 asyncio.run(main())
@@ -335,14 +364,8 @@ IN_THE_LOOP = """
 
 @pytest.mark.parametrize(("work", "stuck"), [(IN_A_STEP, "compute"), (IN_THE_LOOP, "event loop")], ids=["step", "loop"])
 def test_watchdog_ends_a_worker_that_is_stuck(work: str, stuck: str, deployment: NewDeployment, tmp_path: Path) -> None:
-    """A step that never returns, and an event loop that no longer turns, end the process with its own exit code."""
+    """A step that never returns, and an event loop that no longer runs, end the process with a distinct exit code."""
     settings = deployment("a")
-    settings = msgspec.structs.replace(
-        settings,
-        worker=msgspec.structs.replace(
-            settings.worker, model=str(ROOT / "models/demo"), policy=str(ROOT / "streams/policy.yaml")
-        ),
-    )
     file = tmp_path / "vedette.toml"
     file.write_text(describe(settings), encoding="utf-8")
     program = HANGING.format(partitions=PARTITIONS, work=work.strip())
@@ -353,9 +376,35 @@ def test_watchdog_ends_a_worker_that_is_stuck(work: str, stuck: str, deployment:
     assert stuck in done.stdout + done.stderr
 
 
-def test_watchdog_gives_the_event_loop_time_to_start(deployment: NewDeployment, runner: MakeRunner) -> None:
-    """As long as the event loop has not begun to turn, its silence is no reason to end the process."""
-    made = runner(deployment("a"))
-    made.start_watchdog()
-    assert made._loop_seen > 1e300
-    made.stop()
+def test_watchdog_gives_the_event_loop_time_to_start() -> None:
+    """Until the event loop has started, its silence means nothing; afterwards it ends the process."""
+    watchdog = Watchdog(60.0, list, threading.Event())
+    assert watchdog.stuck(time.monotonic() + 1e6) is None
+    watchdog.beat()
+    assert watchdog.stuck(time.monotonic() + 59) is None
+    assert watchdog.stuck(time.monotonic() + 61) == "event loop"
+
+
+def test_watchdog_leaves_waiting_out_of_a_step() -> None:
+    """A step is stuck once it takes longer than the limit, not counting the time it waits for a server."""
+    watchdog = Watchdog(60.0, list, threading.Event())
+    with watchdog.step(Step.FINISH):
+        later = time.monotonic() + 61
+        assert watchdog.stuck(later) == Step.FINISH
+        with watchdog.paused(Step.FINISH):
+            assert watchdog.stuck(later) is None
+        assert watchdog.stuck(time.monotonic() + 61) == Step.FINISH
+    assert watchdog.stuck(later) is None
+
+
+def test_one_step_that_proceeds_does_not_hide_what_the_other_waits_for() -> None:
+    """While computing succeeds and finishing waits for the broker, the worker is not ready."""
+    health = Health()
+    health.waits(Step.FINISH, Attempt.PUBLISH)
+    health.waits(Step.COMPUTE, Attempt.LOAD)
+    health.proceeds(Step.COMPUTE)
+    assert health.waiting_for == "publish"
+    health.proceeds(Step.FINISH)
+    assert health.waiting_for is None
+    health.without_history = True
+    assert health.waiting_for == "Redis"

@@ -1,4 +1,5 @@
 from decimal import Decimal
+from typing import get_args
 
 import msgspec
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from vedette import Transaction
 from vedette.clock import SystemClock, format_time, parse_time
 from vedette.errors import InputError
-from vedette.events import EVENTS, MAX_AMOUNT, MAX_TIME, json_schema
+from vedette.events import EVENTS, MAX_AMOUNT, MAX_TIME, Kind, json_schema
 from vedette.money import exponent, format_amount, to_minor
 from vedette.settings import TopicSettings
 from vedette.topics import Name, topics
@@ -31,9 +32,18 @@ def decode(**changes: object) -> Transaction:
 def test_six_fields_make_a_transaction() -> None:
     """The first five fields and one counterparty are enough."""
     assert decode().amount == 1250
-    assert not decode().missing_counterparty()
-    assert not decode(merchant_id=None, payee="p1").missing_counterparty()
-    assert decode(merchant_id=None).missing_counterparty()
+    assert not decode().missing()
+    assert not decode(merchant_id=None, payee="p1").missing()
+    assert "merchant_id" in decode(merchant_id=None).missing()
+
+
+@pytest.mark.parametrize("kind", get_args(Kind))
+def test_what_a_transaction_needs_depends_on_its_kind(kind: Kind) -> None:
+    """Money that leaves the account needs a counterparty, and a reversal its payment; all else is optional."""
+    alone = decode(merchant_id=None, kind=kind)
+    assert ("merchant_id" in alone.missing()) == (kind in {"payment", "withdrawal", "authorisation", "completion"})
+    assert ("original_id" in alone.missing()) == (kind == "reversal")
+    assert not decode(kind=kind, original_id="t0").missing()
 
 
 @pytest.mark.parametrize("field", ["transaction_id", "account_id", "amount", "currency", "event_time"])
@@ -69,7 +79,7 @@ def test_a_value_that_does_not_fit_is_refused(field: str, value: object) -> None
 
 
 def test_unknown_fields_are_kept_out() -> None:
-    """A field that Vedette does not know is ignored and does not travel on."""
+    """A field that Vedette does not know is ignored and not passed on."""
     assert b"card_number" not in msgspec.json.encode(decode(card_number="4111"))
 
 
@@ -82,18 +92,20 @@ def test_every_event_has_a_schema(event: type) -> None:
 
 
 def test_the_schema_asks_for_one_counterparty() -> None:
-    """The published schema of a transaction says that merchant or payee must be there."""
-    assert json_schema(Transaction)["anyOf"] == [{"required": ["merchant_id"]}, {"required": ["payee"]}]
+    """The published schema of a transaction requires merchant or payee, unless money is returned."""
+    first, second, third = json_schema(Transaction)["anyOf"]
+    assert (first, second) == ({"required": ["merchant_id"]}, {"required": ["payee"]})
+    assert third["properties"]["kind"]["enum"] == ["deposit", "refund", "reversal"]
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["EUR", "JPY", "KWD"]))
 def test_minor_units_survive_the_way_through_major_ones(minor: int, currency: str) -> None:
-    """An amount in minor units comes back the same from its exact decimal in major units."""
+    """An amount in minor units is the same after its exact decimal in major units."""
     assert to_minor(Decimal(minor).scaleb(-exponent(currency)), currency) == minor
 
 
 def test_amounts_are_rounded_half_to_even_and_floats_by_their_decimal() -> None:
-    """0.1 is ten cents exactly, and half a cent goes to the even neighbour."""
+    """0.1 is exactly ten cents, and half a cent is rounded to the even neighbour."""
     assert to_minor(0.1, "EUR") == 10
     assert [to_minor(text, "EUR") for text in ("0.005", "0.015", "-0.025")] == [0, 2, -2]
 
@@ -121,14 +133,14 @@ def test_times_survive_being_written(milliseconds: int) -> None:
 
 
 def test_a_date_is_midnight_utc_and_nonsense_is_refused() -> None:
-    """Without time and offset a date means midnight UTC; what is no date is named."""
+    """Without time and offset a date means midnight UTC; an invalid date is named."""
     assert parse_time("2018-08-29") == parse_time("2018-08-29T02:00:00+02:00") == 1_535_500_800_000
     with pytest.raises(InputError, match="yesterday"):
         parse_time("yesterday")
 
 
 def test_the_system_clock_tells_milliseconds() -> None:
-    """The system clock counts milliseconds since 1970 and does not go back."""
+    """The system clock counts milliseconds since 1970 and never goes back."""
     first, second = SystemClock().now_ms(), SystemClock().now_ms()
     assert parse_time("2020-01-01") < first <= second < MAX_TIME
 

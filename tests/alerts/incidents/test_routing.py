@@ -27,12 +27,12 @@ budget: {incidents: 100, digest_at: ["08:00", "16:00"], digest_to: [desk]}
 rota: rota.yaml
 routes:
   - when: {amount_from: 1000, action: [decline, review], channel: [transfer]}
-    tell: [on-call, desk]
+    notify: [on-call, desk]
     urgent: true
-    escalate: [{after_minutes: 15, tell: [lead]}, {after_minutes: 60, tell: [hook]}]
+    escalate: [{after_minutes: 15, notify: [lead]}, {after_minutes: 60, notify: [hook]}]
   - when: {country: [FR], segment: [private]}
-    tell: [chat]
-  - tell: [desk]
+    notify: [chat]
+  - notify: [desk]
 """
 ROTA = """\
 format: 1
@@ -45,7 +45,7 @@ stand_ins: [{start: 2026-03-04T00:00, end: 2026-03-05T00:00, who: ben}]
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., Routing]:
     """Reads a routing and a rota given as text."""
-    (tmp_path / "hook.key").write_text("a-key-of-sixteen-characters\n")
+    (tmp_path / "hook.key").write_text("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n")
     (tmp_path / "chat.url").write_text("json://chat.example/secret\n")
 
     def go(text: str = GOOD, rota: str = ROTA) -> Routing:
@@ -62,11 +62,11 @@ def ms(text: str) -> int:
 
 
 def test_the_first_route_that_fits_decides(read: Callable[..., Routing], alert: Callable[..., Alert]) -> None:
-    """By amount in the ranking's currency, channel, country, segment and action; the last one takes the rest."""
+    """It goes by amount in the ranking's currency, channel, country, segment and action; the last takes the rest."""
     routing = read()
 
     def told(**changes: object) -> list[str]:
-        return routing.route([alert(**changes)]).tell
+        return routing.route([alert(**changes)]).notify
 
     large = {"amount": 100_000, "channel": "transfer", "action": "review"}
     assert told(**large) == ["on-call", "desk"]
@@ -81,7 +81,7 @@ def test_the_first_route_that_fits_decides(read: Callable[..., Routing], alert: 
 
 
 def some_of(values: list[str]) -> st.SearchStrategy[list[str]]:
-    """A condition: any of these values, or none, which means all."""
+    """A condition: any of these values, or none, which matches all."""
     return st.lists(st.sampled_from(values), unique=True, max_size=3)
 
 
@@ -102,7 +102,7 @@ VALUES = st.fixed_dictionaries(
 
 
 def fits(when: When, alert: Alert) -> bool:
-    """What a route's condition means, said plainly; amounts in hundredths."""
+    """A simple implementation of a route's condition; amounts in hundredths."""
     return (
         alert.amount >= float(when.amount_from) * 100
         and (not when.action or alert.action in when.action)
@@ -117,8 +117,8 @@ def fits(when: When, alert: Alert) -> bool:
 def test_the_route_is_the_first_that_fits_any_of_the_alerts(
     whens: list[When], values: list[dict[str, object]], alert: Callable[..., Alert]
 ) -> None:
-    """For any routes and alerts it is the one that trying them in their order finds."""
-    routes = [Route(when=when, tell=[f"{number}"]) for number, when in enumerate([*whens, When()])]
+    """For any routes and alerts it is the one found by trying the routes in order."""
+    routes = [Route(when=when, notify=[f"{number}"]) for number, when in enumerate([*whens, When()])]
     routing = Routing(RoutingForm(format=1, recipients={"x": {}}, routes=routes), {}, {}, UTC, None)
     alerts = [alert(**each) for each in values]
     assert routing.route(alerts) == next(route for route in routes if any(fits(route.when, each) for each in alerts))
@@ -127,15 +127,15 @@ def test_the_route_is_the_first_that_fits_any_of_the_alerts(
 def test_amounts_are_compared_in_one_currency(read: Callable[..., Routing]) -> None:
     """Minor units are converted by rate and by the places of both currencies; an unknown currency counts at par."""
     routing = read()
-    assert routing.worth(1000, "EUR") == 1000
-    assert routing.worth(1000, "USD") == 900
-    assert routing.worth(1000, "JPY") == 600
-    assert routing.worth(1000, "CHF") == 1000
-    assert routing.worth(1000, "KWD") == 100
+    assert routing.value_of(1000, "EUR") == 1000
+    assert routing.value_of(1000, "USD") == 900
+    assert routing.value_of(1000, "JPY") == 600
+    assert routing.value_of(1000, "CHF") == 1000
+    assert routing.value_of(1000, "KWD") == 100
 
 
 def test_on_call_is_whoever_is_on_duty(read: Callable[..., Routing]) -> None:
-    """By rotation, with stand-ins; a recipient named twice is told once."""
+    """On call follows the rotation, with stand-ins; a recipient named twice is notified once."""
     routing = read()
     names = ["on-call", "desk", "ana"]
     assert routing.resolve(names, ms("2026-03-03T12:00:00+01:00")) == ["ana", "desk"]
@@ -156,33 +156,36 @@ def test_secrets_come_from_files_and_are_never_shown(read: Callable[..., Routing
     [
         ("format: 1", "format: 2", "1:9", "<= 1"),
         ("Europe/Madrid", "Europe/Nowhere", "2:11", "Europe/Nowhere"),
-        ("fraud@bank.example", "fraud", "4:30", "'fraud' is not an e-mail address"),
+        ("fraud@bank.example", "fraud", "4:30", "'fraud' is not one e-mail address"),
         ('"+34600000001"', '"0415"', "5:27", "not in E.164"),
         ("language: es", "language: fr", "5:53", "no language 'fr'"),
-        ('"22:00-07:00"', '"22:00"', "5:64", "no span of the day"),
+        ('"22:00-07:00"', '"22:00"', "5:64", "not a span of the day"),
         ("most_per_hour: 20", "most_per_day: 20", "5:93", "unknown field"),
         ('"+34600000002"', '"+34600000001"', "6:3", "same address"),
         ("https://siem", "http://siem", "8:32", "https://"),
         (", secret_file: hook.key", "", "8:3", "secret_file"),
         ("chat.url", "nowhere.url", "9:37", "cannot be read"),
-        ('USD: "0.9"', 'USD: "-1"', "10:39", "no rate"),
+        ('USD: "0.9"', 'USD: "-1"', "10:39", "not a rate"),
         ('"16:00"', '"26:00"', "11:47", "hour must be"),
         ("digest_to: [desk]", "digest_to: []", "11:1", "digest_to"),
-        ("rota: rota.yaml", "# no rota", "15:12", "nobody is on call"),
+        ("rota: rota.yaml", "# no rota", "15:14", "nobody is on call"),
         ("amount_from: 1000", "amount_from: much", "14:25", "not a number"),
         ("[decline, review]", "[decline, ignore]", "14:49", "Invalid enum value 'ignore'"),
-        ("tell: [lead]}, {", "tell: [boss]}, {", "17:43", "no recipient 'boss'"),
-        ("after_minutes: 60", "after_minutes: 5", "17:5", "comes later"),
-        ("  - tell: [desk]\n", "  - when: {country: [ES]}\n    tell: [desk]\n", "20:5", "no alert is lost"),
+        ("notify: [lead]}, {", "notify: [boss]}, {", "17:45", "no recipient 'boss'"),
+        ("after_minutes: 60", "after_minutes: 5", "17:5", "must come later"),
+        ("  - notify: [desk]\n", "  - when: {country: [ES]}\n    notify: [desk]\n", "20:5", "no alert is lost"),
         ("ranking:", "ranking: {}\nranking:", "11:1", "repeated"),
-        ("recipients:", "recipients: [", "5:3", "no YAML"),
+        ("    notify: [chat]", "    tell: [chat]", "19:5", "`tell` is now called `notify`"),
+        ("recipients:", "recipients: [", "5:3", "not YAML"),
         ("to: fraud@", "to: !x fraud@", "4:30", "tag"),
+        ("ranking:", "more: &a [*a]\nranking:", "10:7", "anchors and aliases"),
+        ("ranking:", "? [a]\n: b\nranking:", "10:3", "a key must be a word"),
     ],
 )
 def test_a_mistake_is_told_with_line_and_column(
     read: Callable[..., Routing], old: str, new: str, place: str, named: str
 ) -> None:
-    """Whatever is wrong in the file, the message says where and what."""
+    """Whatever is wrong in the file, the error says where and what."""
     assert old in GOOD
     with pytest.raises(SettingsError) as refused:
         read(GOOD.replace(old, new, 1))
@@ -205,7 +208,7 @@ def test_a_mistake_is_told_with_line_and_column(
 def test_a_mistake_in_the_rota_is_told_likewise(
     read: Callable[..., Routing], old: str, new: str, place: str, named: str
 ) -> None:
-    """The rota is checked with the routing, at the start, not when somebody should be woken."""
+    """The rota is checked with the routing at the start, not when somebody is to be notified."""
     assert old in ROTA
     with pytest.raises(SettingsError) as refused:
         read(rota=ROTA.replace(old, new, 1))
@@ -214,6 +217,6 @@ def test_a_mistake_in_the_rota_is_told_likewise(
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The path is in the message."""
+    """The error contains the path."""
     with pytest.raises(SettingsError, match=r"nowhere\.yaml cannot be read"):
         read_routing(tmp_path / "nowhere.yaml", {"en"})

@@ -5,33 +5,44 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, Select, select
 
-from alerts.database.tables import events
 from alerts.incidents import store
-from alerts.incidents.incident import OPEN, STATES, Step
+from alerts.incidents.incident import OPEN, STATES, HistoryEntry
+from alerts.tables import events
 from vedette.errors import InputError
-from vedette.events import Alert, Label
+from vedette.events import Alert, ClosedIncident, Label
+from vedette.topics import Name
 
 NOW = 1_700_000_000_000
 MakeAlert = Callable[..., Alert]
 
 
 def loss(alert: Alert) -> int:
-    """One currency only: the expected loss as it is."""
+    """Return the expected loss as it is, as there is one currency only."""
     return alert.expected_loss
 
 
 def join(engine: Engine, *alerts: Alert, now: int = NOW) -> list[int]:
-    """In a transaction of its own."""
+    """Join alerts in a separate transaction."""
     with engine.begin() as connection:
         return store.join(connection, alerts, loss, now)
 
 
-def labels(engine: Engine) -> list[Label]:
-    """The labels on their way to Kafka."""
+def _on(topic: Name) -> Select[tuple[bytes]]:
+    return select(events.c.value).where(events.c.topic == topic.value)
+
+
+def closed(engine: Engine) -> list[ClosedIncident]:
+    """Return the closed incidents that wait to be published."""
     with engine.begin() as connection:
-        return [msgspec.json.decode(body, type=Label) for body in connection.scalars(select(events.c.value))]
+        return [msgspec.json.decode(body, type=ClosedIncident) for body in connection.scalars(_on(Name.INCIDENTS))]
+
+
+def labels(engine: Engine) -> list[Label]:
+    """Return the labels that wait to be published."""
+    with engine.begin() as connection:
+        return [msgspec.json.decode(body, type=Label) for body in connection.scalars(_on(Name.LABELS))]
 
 
 def test_alerts_of_one_account_join_one_incident(engine: Engine, alert: MakeAlert) -> None:
@@ -47,7 +58,7 @@ def test_alerts_of_one_account_join_one_incident(engine: Engine, alert: MakeAler
 
 
 def test_an_alert_that_is_known_changes_nothing(engine: Engine, alert: MakeAlert) -> None:
-    """Delivered again, alone or twice in one batch, an alert is counted once."""
+    """An alert that is delivered again, alone or twice in one batch, is counted once."""
     join(engine, alert(1), alert(1))
     assert join(engine, alert(1), now=NOW + 9) == []
     with engine.begin() as connection:
@@ -65,7 +76,7 @@ def test_incidents_are_ranked_by_expected_loss(engine: Engine, alert: MakeAlert)
 
 
 def test_a_later_alert_opens_a_new_incident_after_the_old_is_closed(engine: Engine, alert: MakeAlert) -> None:
-    """What is closed stays closed and keeps its alerts."""
+    """A closed incident stays closed and keeps its alerts."""
     (old,) = join(engine, alert(1))
     with engine.begin() as connection:
         store.close(connection, old, fraud=False, who="ana", note="", now=NOW)
@@ -76,7 +87,7 @@ def test_a_later_alert_opens_a_new_incident_after_the_old_is_closed(engine: Engi
 
 
 def test_history_says_who_did_what_when(engine: Engine, alert: MakeAlert) -> None:
-    """Each state is a line, in order, with its person and note."""
+    """Each change of state is a line, in order, with person and note."""
     (number,) = join(engine, alert(1))
     with engine.begin() as connection:
         store.acknowledge(connection, number, "ana", "calling", NOW + 1)
@@ -84,20 +95,23 @@ def test_history_says_who_did_what_when(engine: Engine, alert: MakeAlert) -> Non
         closed = store.close(connection, number, fraud=True, who="ben", note="customer says no", now=NOW + 3)
         assert (closed.state, closed.owner) == ("confirmed", "ben")
         assert store.history_of(connection, number) == [
-            Step(NOW, "open", "vedette", ""),
-            Step(NOW + 1, "acknowledged", "ana", "calling"),
-            Step(NOW + 2, "acknowledged", "ben", ""),
-            Step(NOW + 3, "confirmed", "ben", "customer says no"),
+            HistoryEntry(NOW, "open", "vedette", ""),
+            HistoryEntry(NOW + 1, "acknowledged", "ana", "calling"),
+            HistoryEntry(NOW + 2, "acknowledged", "ben", ""),
+            HistoryEntry(NOW + 3, "confirmed", "ben", "customer says no"),
         ]
 
 
 @pytest.mark.parametrize("fraud", [True, False])
 def test_closing_labels_every_transaction(engine: Engine, alert: MakeAlert, fraud: bool) -> None:
-    """Confirmed or dismissed, each transaction's label waits for Kafka with all that features need of it."""
+    """Confirmed or dismissed, each transaction's label waits for Kafka with everything that features need from it."""
     (number,) = join(engine, alert(1, device_id="phone"), alert(2, merchant_id=None, payee="payee"))
     with engine.begin() as connection:
         store.close(connection, number, fraud=fraud, who="ana", note="", now=NOW + 7)
+    (event,) = closed(engine)
+    assert event.state == ("confirmed" if fraud else "false_alarm")
     said = labels(engine)
+    assert event.transaction_ids == [label.transaction_id for label in said]
     assert [label.transaction_id for label in said] == ["transaction-1", "transaction-2"]
     assert {(label.fraud, label.source, label.labelled_at) for label in said} == {(fraud, "analyst", NOW + 7)}
     about = (said[0].event_time, said[0].merchant_id, said[0].device_id)
@@ -105,7 +119,7 @@ def test_closing_labels_every_transaction(engine: Engine, alert: MakeAlert, frau
 
 
 def test_what_is_closed_can_neither_be_closed_nor_taken_on(engine: Engine, alert: MakeAlert) -> None:
-    """The second of two people is told how it stands, and nothing is labelled twice."""
+    """The second of two people gets the current state, and nothing is labelled twice."""
     (number,) = join(engine, alert(1))
     with engine.begin() as connection:
         store.close(connection, number, fraud=True, who="ana", note="", now=NOW)
@@ -136,7 +150,7 @@ def test_twenty_people_at_once_close_an_incident_once(engine: Engine, alert: Mak
 
 
 def test_a_transaction_that_fails_leaves_neither_state_nor_label(engine: Engine, alert: MakeAlert) -> None:
-    """State, history and labels are written together or not at all."""
+    """State, history and labels are written together, or none of them is."""
     (number,) = join(engine, alert(1))
     with engine.connect() as connection, connection.begin() as transaction:
         store.close(connection, number, fraud=True, who="ana", note="", now=NOW)
@@ -148,19 +162,20 @@ def test_a_transaction_that_fails_leaves_neither_state_nor_label(engine: Engine,
 
 
 def test_what_nobody_touches_expires_without_a_label(engine: Engine, alert: MakeAlert) -> None:
-    """Open and acknowledged incidents end after their time; nobody has said whether they were fraud."""
+    """Open and acknowledged incidents expire after their time, without a label."""
     (old,) = join(engine, alert(1), now=NOW - 1)
     (fresh,) = join(engine, alert(2, account_id="other"), now=NOW)
     with engine.begin() as connection:
         assert store.expire(connection, untouched_since=NOW, now=NOW + 1) == 1
         assert store.get(connection, old).state == "expired"
         assert store.get(connection, fresh).state == "open"
-        assert store.counts(connection) == {"expired": 1, "open": 1}
+        assert [store.count(connection, [state]) for state in ("expired", "open")] == [1, 1]
+    assert [each.state for each in closed(engine)] == ["expired"]
     assert labels(engine) == []
 
 
 def test_an_unknown_number_is_named(engine: Engine) -> None:
-    """Showing, taking on and closing what does not exist say so."""
+    """Showing, acknowledging and closing an incident that does not exist say so."""
     with engine.begin() as connection:
         for call in (
             lambda: store.get(connection, 77),
@@ -176,7 +191,7 @@ def test_an_unknown_number_is_named(engine: Engine) -> None:
 def test_however_alerts_are_cut_into_batches_the_incidents_are_the_same(
     engine: Engine, alert: MakeAlert, rows: list[tuple[int, int, int]], data: st.DataObject
 ) -> None:
-    """Per account one open incident, with each alert's loss in it exactly once, as simple addition says."""
+    """Each account has one open incident with each alert's loss in it exactly once, as plain addition gives."""
     made = [alert(number, account_id=f"a{number % 4}", expected_loss=lost) for number, _, lost in rows]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(made)), max_size=4)))
     first: dict[str, Alert] = {}

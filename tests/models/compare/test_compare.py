@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,17 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from models import zoo
 from models.compare import figures, run, source, spec
 from models.frame import Frame
 from models.protocol import Protocol
-from models.zoo import Entry
+from models.zoo import ModelEntry
+from producers.simulation import HANDBOOK
 from vedette.clock import DAY
 from vedette.errors import InputError
 
 START = 1_522_540_800_000
-SMALL = Entry(model="vedette", parameters={"trees": 20, "least_rows_in_leaf": 20})
+SMALL = ModelEntry(model="vedette", parameters={"trees": 20, "least_rows_in_leaf": 20})
 
 
 def command(*arguments: str) -> str:
@@ -28,13 +31,13 @@ def command(*arguments: str) -> str:
 
 
 def clock() -> float:
-    """Time stands still."""
+    """A clock that stands still."""
     return 0.0
 
 
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A table of 6,000 payments whose frauds can be told, as the ULB file has it."""
+    """A table of 6,000 payments with separable frauds, in the form of the ULB file."""
     rng = np.random.default_rng(3)
     rows = 6_000
     v1, v2 = rng.normal(size=(2, rows))
@@ -47,7 +50,7 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A protocol of one's own for such tables."""
+    """A custom protocol for such tables."""
     path = tmp_path_factory.mktemp("protocol") / "cards.toml"
     path.write_text(
         """
@@ -69,7 +72,7 @@ def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_protocol_file_gives_a_table_a_report_and_json(cards: Path, protocol: Path, tmp_path: Path) -> None:
-    """All entries are judged, the published figure stands beside, and a second run reads the verdicts."""
+    """All entries are evaluated, the published figure is below them, and a second run reads the results."""
     report = tmp_path / "report.html"
     arguments = ("--protocol", str(protocol), "--train", str(cards), "--cache", str(tmp_path / "cache"),
                  "--report", str(report), "--json")  # fmt: skip
@@ -87,8 +90,45 @@ def test_a_protocol_file_gives_a_table_a_report_and_json(cards: Path, protocol: 
     assert not re.search(r"<script[^>]+src=", page)
 
 
+def test_rows_are_shown_as_they_are_done_and_those_that_cannot_run_are_left_out(
+    cards: Path, protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row without its package is left out with the reason before all others; these are shown one by one."""
+    monkeypatch.setitem(sys.modules, "imblearn", None)
+    arguments = ("--protocol", str(protocol), "--train", str(cards), "--cache", str(tmp_path / "cache"),
+                 "--report", str(tmp_path / "r.html"), "--json")  # fmt: skip
+    result = CliRunner().invoke(app, ("compare", *arguments), catch_exceptions=False)
+    notes = [line for line in result.stderr.splitlines() if line.strip()]
+    assert notes[0].startswith("left out: xgboost + smote: imblearn is not installed: pip install")
+    assert re.search(r"logistic_regression: AUC 0\.\d{3}, AP", " ".join(result.stderr.split()))
+    (row,) = json.loads(result.stdout.splitlines()[-1])["rows"]
+    assert row["model"] == "logistic_regression"
+
+
+def test_an_interruption_shows_what_is_done(
+    cards: Path, protocol: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the second row leaves the table of the first, code 130, and the next run continues."""
+    fit = zoo.fit
+
+    def interrupted(entry: ModelEntry, *arguments: object, **options: object) -> object:
+        if entry.model == "xgboost":
+            raise KeyboardInterrupt
+        return fit(entry, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(zoo, "fit", interrupted)
+    arguments = ("compare", "--protocol", str(protocol), "--train", str(cards), "--cache", str(tmp_path / "cache"),
+                 "--report", str(tmp_path / "r.html"))  # fmt: skip
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 130
+    assert "interrupted after 1 of 2 rows" in result.stderr
+    assert "logistic_regression" in result.stdout
+    monkeypatch.setattr(zoo, "fit", fit)
+    assert "xgboost + smote" in command(*arguments[1:])
+
+
 def test_train_and_test_may_be_two_files(cards: Path, protocol: Path, tmp_path: Path) -> None:
-    """The judged rows are exactly those of the second file."""
+    """The test rows are exactly those of the second file."""
     whole = pq.read_table(cards)
     early, late = tmp_path / "early.parquet", tmp_path / "late.parquet"
     pq.write_table(whole.slice(0, 5_000), early)
@@ -101,9 +141,11 @@ def test_train_and_test_may_be_two_files(cards: Path, protocol: Path, tmp_path: 
 
 
 def test_transactions_of_later_weeks_are_judged_on_the_folds_asked_for(tmp_path: Path) -> None:
-    """A file of any span, through the feature kernel, with folds wherever they are wanted."""
+    """A file of any length goes through the feature kernel, with folds at any place."""
     file = tmp_path / "payments.parquet"
-    CliRunner().invoke(app, ("simulate", "--customers", "200", "--days", "30", "--seed", "5", "--output", str(file)))
+    frauds = (f"--scenario={name}" for name in HANDBOOK)
+    simulate = ("simulate", "--customers", "200", "--days", "30", "--seed", "5", *frauds, "--output", str(file))
+    CliRunner().invoke(app, simulate)
     own = tmp_path / "own.toml"
     own.write_text(
         'kind = "stream"\nmapping = "vedette"\n[[entries]]\nmodel = "vedette"\nparameters = { trees = 20 }\n'
@@ -131,8 +173,8 @@ def test_the_published_protocols_are_valid() -> None:
         (("--protocol", "nowhere.toml"), "cannot be read"),
         (("--models", "oracle"), "no entry for 'oracle'"),
         (("--transactions", "nowhere.parquet"), r"nowhere\.parquet cannot be read"),
-        (("--protocol", "ulb", "--test", "b.parquet"), "--test goes with --train"),
-        (("--scheduler", "tcp://127.0.0.1:1"), "--scheduler goes with --engine dask"),
+        (("--protocol", "ulb", "--test", "b.parquet"), "--test requires --train"),
+        (("--scheduler", "tcp://127.0.0.1:1"), "--scheduler requires --engine dask"),
     ],
 )
 def test_a_wrong_call_is_said_in_a_sentence(arguments: tuple[str, ...], message: str) -> None:
@@ -142,7 +184,7 @@ def test_a_wrong_call_is_said_in_a_sentence(arguments: tuple[str, ...], message:
 
 
 def test_transactions_without_labels_are_counted_in_the_refusal(tmp_path: Path) -> None:
-    """Where nothing can be compared the message says how many transactions there were."""
+    """Where nothing can be compared, the error says how many transactions there were."""
     columns = {"account_id": ["a"], "event_time": [START], "amount": [1], "scenario": pa.nulls(1, pa.string())}
     unknown = {"fraud": pa.nulls(1, pa.bool_()), "labelled_at": pa.nulls(1, pa.int64())}
     batch = pa.RecordBatch.from_pydict(columns | unknown)
@@ -156,7 +198,7 @@ def case_of(history: Frame) -> source.Case:
 
 
 def test_a_fold_outside_of_the_data_is_refused(history: Frame) -> None:
-    """What was asked for is never silently left out."""
+    """A requested fold is never silently left out."""
     with pytest.raises(InputError, match="needs 21 days"):
         source.stream_cases(history, Protocol(), (START + 20 * DAY,), "data")
 
@@ -170,23 +212,23 @@ def test_history_reaches_back_from_the_training_end(history: Frame) -> None:
     assert len(case.history(0)) > len(case.history(7))
 
 
-def test_a_verdict_is_read_again_only_for_the_same_question(history: Frame, tmp_path: Path) -> None:
-    """A changed entry, seed or data gives a new verdict; a broken file is judged anew."""
+def test_a_result_is_read_again_only_for_the_same_question(history: Frame, tmp_path: Path) -> None:
+    """A changed entry, seed or data gives a new result; a broken file is computed again."""
     case = case_of(history)
-    judge = run.Judge(tmp_path, contact_cost=500, clock=clock)
-    first = judge(SMALL, case)
+    evaluate = run.Evaluator(tmp_path, contact_cost=500, clock=clock)
+    first = evaluate(SMALL, case)
     (file,) = tmp_path.iterdir()
-    assert judge(SMALL, case) == first
-    run.Judge(tmp_path, contact_cost=500, clock=clock, seed=1)(SMALL, case)
-    judge(Entry(model="vedette", parameters={"trees": 21, "least_rows_in_leaf": 20}), case)
+    assert evaluate(SMALL, case) == first
+    run.Evaluator(tmp_path, contact_cost=500, clock=clock, seed=1)(SMALL, case)
+    evaluate(ModelEntry(model="vedette", parameters={"trees": 21, "least_rows_in_leaf": 20}), case)
     assert len(list(tmp_path.iterdir())) == 3
     file.write_bytes(b"\x81")
-    assert judge(SMALL, case) == first
+    assert evaluate(SMALL, case) == first
 
 
 def test_the_bootstrap_covers_the_figure(history: Frame, tmp_path: Path) -> None:
     """AUC and AP lie within the range of their replicates, and replicates differ."""
-    outcome = run.Judge(tmp_path, contact_cost=500, clock=clock)(SMALL, case_of(history)).outcome
+    outcome = run.Evaluator(tmp_path, contact_cost=500, clock=clock)(SMALL, case_of(history)).outcome
     low, high = figures.intervals([outcome])["ap"]
     assert low < outcome.figures.ap < high
     low, high = figures.intervals([outcome])["auc"]

@@ -1,4 +1,4 @@
-"""A registry in a database of its own, and two models to put into it."""
+"""A registry in a separate database, and two models to register."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory, history: Frame, model: Tra
 
 @pytest.fixture(scope="session")
 def database(tmp_path_factory: pytest.TempPathFactory) -> RegistrySettings:
-    """Where the registries of all tests live; making the tables takes seconds."""
+    """The registries of all tests; creating the tables takes seconds."""
     directory = tmp_path_factory.mktemp("registry")
     settings = RegistrySettings(
         url=f"sqlite:///{directory}/registry.sqlite", artifacts=str(directory / "artifacts"), model="first"

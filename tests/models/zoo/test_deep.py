@@ -4,7 +4,7 @@ from sklearn.metrics import average_precision_score
 
 from models import zoo
 from models.frame import Frame
-from models.zoo import Entry, networks
+from models.zoo import ModelEntry, networks
 from models.zoo.gan import ConditionalGan
 from models.zoo.networks import keras
 from vedette.errors import UnavailableError
@@ -22,8 +22,8 @@ TEACH, JUDGE = np.arange(8_000), np.arange(8_000, 12_000)
 
 @pytest.mark.parametrize("model", ["feed_forward", "cnn", "lstm"])
 def test_networks_rank_later_frauds(history: Frame, model: str) -> None:
-    """A few epochs do several times better than chance, and the same seed gives the same scores."""
-    entry = Entry(model=model, parameters={"epochs": 6, "learning_rate": 0.005})
+    """A few epochs are several times better than chance, and the same seed gives the same scores."""
+    entry = ModelEntry(model=model, parameters={"epochs": 6, "learning_rate": 0.005})
     first, second = (zoo.fit(entry, history, TEACH).score(history, JUDGE) for _ in range(2))
     truth = history.fraud[JUDGE]
     assert average_precision_score(truth, first) > 3 * truth.mean()
@@ -32,7 +32,7 @@ def test_networks_rank_later_frauds(history: Frame, model: str) -> None:
 
 def test_a_network_is_the_average_of_its_last_steps(history: Frame, monkeypatch: pytest.MonkeyPatch) -> None:
     """Averaged over all steps its scores vary less than those of the last step alone, which has learned further."""
-    entry, spread = Entry(model="feed_forward", parameters={"epochs": 2}), []
+    entry, spread = ModelEntry(model="feed_forward", parameters={"epochs": 2}), []
     for averaged in (1e-6, 0.2, 1.0):
         monkeypatch.setattr(networks, "AVERAGED", averaged)
         spread.append(np.std(zoo.fit(entry, history, TEACH).score(history, JUDGE)))
@@ -42,7 +42,7 @@ def test_a_network_is_the_average_of_its_last_steps(history: Frame, monkeypatch:
 def test_the_focal_loss_and_weights_go_with_networks(history: Frame) -> None:
     """They change what is learned."""
     scores = [
-        zoo.fit(Entry(model="feed_forward", imbalance=imbalance, parameters={"epochs": 1}), history, TEACH).score(
+        zoo.fit(ModelEntry(model="feed_forward", imbalance=imbalance, parameters={"epochs": 1}), history, TEACH).score(
             history, JUDGE
         )
         for imbalance in ("none", "focal", "class_weights")
@@ -53,21 +53,21 @@ def test_the_focal_loss_and_weights_go_with_networks(history: Frame) -> None:
 
 
 def test_the_autoencoder_finds_what_is_unusual_hard_to_reproduce() -> None:
-    """Rows off the line that all others lie on get the larger errors."""
+    """Rows away from the line of all others get the larger errors."""
     rng = np.random.default_rng(0)
     line = rng.normal(size=(4_000, 1))
     matrix = line * [1.0, -2.0, 0.5, 1.5] + rng.normal(scale=0.05, size=(4_000, 4))
     matrix[-20:] = rng.normal(size=(20, 4)) * 2
     time = np.arange(4_000)
     frame = Frame(("a", "b", "c", "d"), matrix, time, time, time, time >= 3_980, time)
-    score = zoo.fit(Entry(model="autoencoder", parameters={"epochs": 40}), frame, time[:3_000]).score(
+    score = zoo.fit(ModelEntry(model="autoencoder", parameters={"epochs": 40}), frame, time[:3_000]).score(
         frame, time[3_000:]
     )
     assert np.median(score[-20:]) > np.quantile(score[:-20], 0.95)
 
 
 def test_the_gan_makes_frauds_that_lie_near_frauds() -> None:
-    """Honest rows stay as they are; what is made is nearer to the frauds' mean than to the honest rows'."""
+    """Honest rows are unchanged; generated rows are nearer to the mean of frauds than to that of honest rows."""
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=(2_000, 3))
     fraud = np.arange(2_000) < 40

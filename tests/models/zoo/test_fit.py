@@ -5,8 +5,8 @@ from sklearn.metrics import average_precision_score
 from models import zoo
 from models.frame import Frame
 from models.train import TrainingConfig, boost
-from models.zoo import Entry
-from models.zoo.cleaning import Limits
+from models.zoo import ModelEntry
+from models.zoo.cleaning import OutlierBounds
 from models.zoo.fit import select
 from models.zoo.imbalance import balanced, sampler
 from models.zoo.loss import ALPHA, GAMMA, focal
@@ -24,8 +24,8 @@ SMALL = {
 SUPERVISED = ("logistic_regression", *SMALL)
 
 
-def lift(history: Frame, entry: Entry) -> float:
-    """Average precision on later rows, as a multiple of what chance gives."""
+def lift(history: Frame, entry: ModelEntry) -> float:
+    """Return average precision on later rows, as a multiple of chance."""
     score = zoo.fit(entry, history, TEACH).score(history, JUDGE)
     truth = history.fraud[JUDGE]
     assert np.isfinite(score).all()
@@ -34,51 +34,51 @@ def lift(history: Frame, entry: Entry) -> float:
 
 @pytest.mark.parametrize("model", SUPERVISED)
 def test_every_supervised_model_ranks_later_frauds(history: Frame, model: str) -> None:
-    """Trained on earlier rows with missing values, each does several times better than chance."""
-    assert lift(history, Entry(model=model, parameters=SMALL.get(model, {}))) > 4
+    """Trained on earlier rows with missing values, each is several times better than chance."""
+    assert lift(history, ModelEntry(model=model, parameters=SMALL.get(model, {}))) > 4
 
 
 @pytest.mark.parametrize("model", ["isolation_forest", "local_outlier_factor"])
 def test_anomaly_models_rank_without_labels(history: Frame, model: str) -> None:
     """Flipping every label changes no score."""
     flipped = Frame(**{**vars(history), "fraud": ~history.fraud})
-    scores = [zoo.fit(Entry(model=model), frame, TEACH).score(frame, JUDGE) for frame in (history, flipped)]
+    scores = [zoo.fit(ModelEntry(model=model), frame, TEACH).score(frame, JUDGE) for frame in (history, flipped)]
     assert np.array_equal(*scores)
 
 
 @pytest.mark.parametrize("imbalance", ["class_weights", "undersampling", "smote", "tomek", "smote_tomek", "focal"])
 def test_any_imbalance_method_goes_with_xgboost(history: Frame, imbalance: str) -> None:
-    """Each learns, whatever is done about rarity."""
-    assert lift(history, Entry(model="xgboost", imbalance=imbalance, parameters=SMALL["xgboost"])) > 4  # type: ignore[arg-type]
+    """Each one learns, whatever the method for imbalance."""
+    assert lift(history, ModelEntry(model="xgboost", imbalance=imbalance, parameters=SMALL["xgboost"])) > 4  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("entry", "why"),
     [
-        (Entry(model="no_such"), "no model 'no_such'"),
-        (Entry(model="isolation_forest", imbalance="smote"), "without labels"),
-        (Entry(model="random_forest", imbalance="focal"), "gradient"),
-        (Entry(model="vedette", imbalance="smote"), "uncorrected"),
-        (Entry(model="vedette", parameters={"tree": 3.5}), "tree"),
+        (ModelEntry(model="no_such"), "no model 'no_such'"),
+        (ModelEntry(model="isolation_forest", imbalance="smote"), "without labels"),
+        (ModelEntry(model="random_forest", imbalance="focal"), "gradient"),
+        (ModelEntry(model="vedette", imbalance="smote"), "unmodified rows"),
+        (ModelEntry(model="vedette", parameters={"tree": 3.5}), "tree"),
     ],
 )
-def test_what_cannot_be_trained_is_said(history: Frame, entry: Entry, why: str) -> None:
+def test_what_cannot_be_trained_is_said(history: Frame, entry: ModelEntry, why: str) -> None:
     """Every impossible pair is an InputError that names the reason."""
     with pytest.raises(InputError, match=why):
         zoo.fit(entry, history, TEACH)
 
 
 def test_the_champion_is_the_booster_of_the_train_command(history: Frame) -> None:
-    """Its scores are, bit for bit, those of models.train's booster with the same settings."""
+    """Its scores are, bit for bit, those of the booster of models.train with the same settings."""
     config = TrainingConfig(trees=30, least_rows_in_leaf=20)
     booster = boost(history.matrix[:8_000], history.fraud[:8_000], config)
     expected = booster.predict(history.matrix[8_000:], raw_score=True)
-    score = zoo.fit(Entry(model="vedette", parameters=SMALL["vedette"]), history, TEACH).score(history, JUDGE)
+    score = zoo.fit(ModelEntry(model="vedette", parameters=SMALL["vedette"]), history, TEACH).score(history, JUDGE)
     assert np.array_equal(score, expected)
 
 
 def test_a_sequence_holds_earlier_payments_of_the_account_only(history: Frame) -> None:
-    """The last block of a row is the row itself; blocks before are the account's payments before, or missing."""
+    """The last block of a row is the row itself; earlier blocks are the account's earlier payments, or missing."""
     rows = np.array([0, 5_000, 11_999])
     blocks = select(history, rows, np.arange(len(history.names)), length=3).reshape(3, 3, -1)
     for block, row in zip(blocks, rows, strict=True):
@@ -88,8 +88,8 @@ def test_a_sequence_holds_earlier_payments_of_the_account_only(history: Frame) -
 
 
 def test_outliers_and_infinities_are_drawn_in_as_in_training() -> None:
-    """Limits come from the training rows; later values beyond them, and infinities, do not get through."""
-    limits = Limits().fit(np.array([[0.0, np.nan], [7.0, np.inf], [np.inf, np.nan]]))
+    """OutlierBounds come from the training rows; later values beyond them, and infinities, are clipped."""
+    limits = OutlierBounds().fit(np.array([[0.0, np.nan], [7.0, np.inf], [np.inf, np.nan]]))
     later = np.array([[-5.0, 1.0], [5e9, np.nan], [np.nan, 2.0], [-np.inf, 3.0], [3.0, 4.0]])
     assert limits.transform(later)[:, 0] == pytest.approx([0.0, 7.0, np.nan, np.nan, 3.0], nan_ok=True)
     assert np.isnan(limits.transform(later)[:, 1]).all()
@@ -107,7 +107,7 @@ def test_resampling_adds_only_rows_of_the_training() -> None:
 
 
 def test_balanced_weights_give_both_classes_the_same_total() -> None:
-    """Whatever the share of frauds."""
+    """This holds whatever the fraction of frauds."""
     fraud = np.arange(1_000) < 7
     weight = balanced(fraud)
     assert weight[fraud].sum() == pytest.approx(weight[~fraud].sum())

@@ -14,7 +14,7 @@ from vedette.errors import InputError
 
 @pytest.fixture(scope="module")
 def arguments(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """A table of 6,000 payments whose frauds can be told, and a protocol for it."""
+    """A table of 6,000 payments with separable frauds, and a protocol for it."""
     folder = tmp_path_factory.mktemp("tune")
     rng = np.random.default_rng(3)
     rows = 6_000
@@ -48,7 +48,7 @@ def tune(*arguments: str) -> dict[str, Any]:
 def test_a_search_goes_on_where_it_stopped_and_gives_up_what_is_poor(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:
-    """The same command again tries nothing more; with more trials only those are tried, and some end early."""
+    """The same command again runs no trial; with more trials only the new ones run, and some end early."""
     search = ("logistic_regression", *arguments, "--cache", str(tmp_path), "--trials")
     first, again, more = tune(*search, "2"), tune(*search, "2"), tune(*search, "30")
     assert first == again
@@ -58,7 +58,7 @@ def test_a_search_goes_on_where_it_stopped_and_gives_up_what_is_poor(
 
 
 def test_what_was_found_can_be_trained_with(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """The parameters are those of the entry: a protocol that names them gives a comparison."""
+    """The parameters have the form of an entry: a protocol with them gives a comparison."""
     found = tune("lightgbm", *arguments, "--cache", str(tmp_path), "--trials", "1")["parameters"]
     own = tmp_path / "own.toml"
     settings = ", ".join(f"{name} = {json.dumps(value)}" for name, value in found.items())
@@ -72,7 +72,7 @@ def test_what_was_found_can_be_trained_with(arguments: tuple[str, ...], tmp_path
 
 
 def test_a_time_budget_ends_a_search_before_its_trials(arguments: tuple[str, ...], tmp_path: Path) -> None:
-    """A hundredth of a minute is not enough for ten thousand settings, and the best so far is told."""
+    """A hundredth of a minute is not enough for ten thousand settings, and the best so far is reported."""
     found = tune("logistic_regression", *arguments, "--cache", str(tmp_path), "--trials", "9999", "--minutes", "0.01")
     assert 0 < found["trials"] < 9_999
     assert found["average_precision"] > 0.3

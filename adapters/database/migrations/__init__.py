@@ -1,0 +1,1 @@
+"""Migrations of the schema, one file per step, run by Alembic."""

@@ -1,0 +1,53 @@
+"""Changes of the model in service, for `vedette models` and `vedette models trial`."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from cli.context import settings_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.registry import Registry
+    from vedette.control import Models
+
+VERSION = typer.Argument(metavar="VERSION", help="number, name@version, version, champion, challenger or previous")
+REASON = typer.Option(..., "--reason", help="reason, recorded in the registry and on the card")
+APPROVER = typer.Option(..., "--approver", help="person who approves the change")
+PUBLISH = typer.Option(True, "--publish/--no-publish", help="notify the workers at once")
+
+
+def registry_of(ctx: typer.Context) -> "Registry":
+    """Return the registry of the settings."""
+    from models.registry import Registry
+
+    return Registry(settings_of(ctx).registry)
+
+
+def change(ctx: typer.Context, act: "Callable[..., Models]", publish: bool, *versions: str) -> None:
+    """Change what is in force: in the registry, on the cards and, if `publish` is set, in the workers."""
+    from vedette.clock import SystemClock
+
+    registry = registry_of(ctx)
+    models = act(registry, *map(registry.find, versions), at=SystemClock().now_ms())
+    if publish:
+        from streams.control_publisher import publish as publish_record
+
+        publish_record(settings_of(ctx), models)
+    print_in_force(models)
+    refresh_cards(registry, models)
+
+
+def refresh_cards(registry: "Registry", models: "Models") -> None:
+    """Update the cards of champion and challenger."""
+    from models.registry.model_card_store import refresh
+
+    for ref in filter(None, (models.champion, models.challenger)):
+        refresh(registry, registry.find(str(ref)))
+
+
+def print_in_force(models: "Models") -> None:
+    """Print champion and challenger."""
+    trial = f", {models.challenger} for {models.rollout_fraction:.0%} of the accounts" if models.challenger else ""
+    typer.echo(f"in force: {models.champion}{trial}")

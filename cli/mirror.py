@@ -1,0 +1,62 @@
+"""`vedette mirror`: decisions and other events in Avro, for systems that read nothing else."""
+
+import typer
+
+from cli.context import settings_of
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(mirror)
+
+
+def mirror(
+    ctx: typer.Context,
+    topic: str = typer.Argument(..., metavar="TOPIC", help="decisions, alerts, challenges or incidents"),
+    target: str = typer.Option("", "--to", metavar="NAME", help="full name of the other topic (default: <TOPIC>.avro)"),
+    registry: str = typer.Option("", "--registry", metavar="URL", help="schema registry (default: [schemas] url)"),
+    until_idle: float = typer.Option(
+        0.0, "--until-idle", metavar="SECONDS", min=0.0, help="end once no message has arrived for this long; 0: never"
+    ),
+    as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
+) -> None:
+    """Copy one of Vedette's topics to another one in Avro, each message exactly once, until Ctrl-C or SIGTERM.
+
+    Metrics, health and readiness are on [bridge] metrics_port, and trouble is tried again after a pause; with
+    --until-idle, it ends the command.
+    """
+    import dataclasses
+    import json
+    from contextlib import closing
+
+    import msgspec
+
+    from adapters.extras import needs_extra
+    from adapters.logs import service_log
+    from cli.signals import stopped_by_signals
+
+    with needs_extra("schemas", "a mirror in Avro"):
+        from producers.bridge.mirror import MIRRORED, AvroWriter, MirrorProgress
+    from producers.bridge.mirror_endpoint import mirror_service, mirror_until_idle
+    from vedette.clock import SystemClock
+    from vedette.errors import InputError
+
+    settings, clock, log, progress = settings_of(ctx), SystemClock(), service_log("mirror"), MirrorProgress()
+    if topic not in MIRRORED:
+        raise InputError(f"there is no mirror of {topic!r}", remedy=f"one of {', '.join(MIRRORED)}")
+    if registry:
+        settings = msgspec.structs.replace(settings, schemas=msgspec.structs.replace(settings.schemas, url=registry))
+    target = target or f"{settings.topics.prefix}{topic}.avro"
+    with closing(AvroWriter(MIRRORED[topic], target, settings.schemas)) as write:
+        if until_idle:
+            with stopped_by_signals() as stop:
+                mirror_until_idle(
+                    settings, topic, target, write, progress=progress, clock=clock, log=log, stop=stop,
+                    until_idle_s=until_idle,
+                )  # fmt: skip
+        else:
+            progress = mirror_service(settings, topic, target, write, clock=clock, log=log)
+    if as_json:
+        typer.echo(json.dumps(dataclasses.asdict(progress)))
+        return
+    typer.echo(f"{progress.mirrored:,} messages mirrored, {progress.refused:,} refused", err=True)

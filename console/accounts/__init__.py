@@ -1,0 +1,1 @@
+"""The people of the console: accounts, sign-in, sessions."""

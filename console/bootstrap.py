@@ -1,0 +1,144 @@
+"""Wiring of the console from settings."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI
+
+from access.audit import Audit, open_audit
+from access.keyring import Entropy
+from access.process_limits import ProcessRateLimiter
+from adapters.database import open_database
+from adapters.event_streams import EventStreams
+from adapters.http_server import Loop, Readiness, serve
+from adapters.logs import service_log
+from adapters.redis import connect
+from adapters.urls import may_carry_secrets
+from alerts.incidents import IncidentDesk
+from challenges.bootstrap import keyring_of, rules_of
+from challenges.challenges import Challenges
+from challenges.store import ChallengeStore
+from console import live_feed
+from console.accounts.staff_sessions import StaffSessions
+from console.accounts.users import Users
+from console.archive_reader import ArchiveReader
+from console.guard import ConsoleGuard
+from console.live_feed import LiveFeed
+from console.pages.audit import AuditPages
+from console.pages.case import CasePages
+from console.pages.find import FindPages
+from console.pages.live import LivePages
+from console.pages.own import OwnPages
+from console.pages.queue import QueuePages
+from console.pages.sign_in import SignInPages
+from console.pages.users import UserPages
+from console.questions import CustomerQuestions
+from console.web import build_app
+from vedette.clock import HOUR, MINUTE, Clock, SystemClock
+from vedette.errors import SettingsError
+from vedette.settings import Settings
+
+_LOOK_S = 1.0
+
+
+@dataclass(frozen=True)
+class Console:
+    """The assembled parts of the console."""
+
+    app: FastAPI
+    users: Users
+    sessions: StaffSessions
+    desk: IncidentDesk
+    feed: LiveFeed
+    readiness: Readiness
+
+    @property
+    def loops(self) -> Mapping[str, Loop]:
+        """The background loops by their name in the readiness."""
+        return {live_feed.NAME: self.feed.run}
+
+
+def run(settings: Settings) -> None:
+    """Run the console until SIGTERM or SIGINT; call it from the main thread.
+
+    Raises:
+        SettingsError: [mfa] keys or [audit] key is missing, or passwords would travel in the clear.
+    """
+    clock, log = SystemClock(), service_log("console")
+    with (
+        open_audit(settings.audit, clock, "console") as audit,
+        wire(settings, clock=clock, entropy=os.urandom, audit=audit, log=log) as console,
+    ):
+        own = settings.console
+        log.info("console", listens=f"{own.host}:{own.port}", public_url=own.public_url)
+        serve(
+            console.app, console.loops, host=own.host, port=own.port, proxies=own.proxies,
+            readiness=console.readiness, log=log,
+        )  # fmt: skip
+
+
+@contextmanager
+def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, log: Any) -> Iterator[Console]:
+    """Assemble the console with its database, without loops; close it afterwards.
+
+    Args:
+        settings: Settings of the deployment.
+        clock: The clock.
+        entropy: Source of unpredictable bytes.
+        audit: The audit log.
+        log: A structlog logger.
+
+    Raises:
+        SettingsError: See run.
+    """
+    own = settings.console
+    if not may_carry_secrets(own.public_url):
+        raise SettingsError(
+            f"[console] public_url {own.public_url!r} would carry passwords in the clear", remedy="use https://"
+        )
+    keys, rules = keyring_of(settings.mfa), rules_of(settings.mfa)
+    client = connect(settings.redis)
+    engine = open_database(settings.database)
+    archive = ArchiveReader(settings.archive, clock)
+    try:
+        sessions = StaffSessions(
+            engine, clock, entropy, secure=own.public_url.startswith("https://"), idle=own.idle_minutes * MINUTE,
+            lifetime=own.session_hours * HOUR,
+        )  # fmt: skip
+        desk = IncidentDesk(engine, audit, clock, own.claim_minutes * MINUTE)
+        store = ChallengeStore(client, settings.redis.prefix)
+        questions = CustomerQuestions(Challenges(store, keys, rules, clock, entropy, audit))
+        yield _assembled(
+            settings, Users(engine, keys, clock, entropy), sessions, desk, questions, archive, audit, clock, log
+        )
+    finally:
+        client.close()
+        archive.close()
+        engine.dispose()
+
+
+def _assembled(
+    settings: Settings, users: Users, sessions: StaffSessions, desk: IncidentDesk, questions: CustomerQuestions,
+    archive: ArchiveReader, audit: Audit, clock: Clock, log: Any,
+) -> Console:  # fmt: skip
+    own, readiness = settings.console, Readiness()
+    feed, streams = LiveFeed(settings, readiness, log), EventStreams(look_s=_LOOK_S)
+    due_ms = own.due_hours * HOUR
+    routers = [
+        SignInPages(users, sessions, ProcessRateLimiter(), audit, clock, own.name).router(),
+        OwnPages(users, audit).router(),
+        UserPages(users, audit, own.public_url).router(),
+        QueuePages(desk, users, sessions, audit, clock, due_ms=due_ms, bulk_limit=own.bulk_limit).router(),
+        CasePages(desk, questions, archive, audit, clock, due_ms=due_ms).router(),
+        FindPages(archive, audit, clock).router(),
+        LivePages(feed, sessions, streams, audit).router(),
+        AuditPages(settings.audit, audit).router(),
+    ]
+    app = build_app(
+        routers, ConsoleGuard(sessions, audit), public_url=own.public_url, name=own.name, clock=clock,
+        readiness=readiness, log=log,
+    )  # fmt: skip
+    return Console(app, users, sessions, desk, feed, readiness)

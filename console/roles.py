@@ -1,0 +1,49 @@
+"""Roles of people and what each of them may do. The page `/roles` shows this table."""
+
+from enum import StrEnum
+
+
+class Permission(StrEnum):
+    """A permission that routes require."""
+
+    INCIDENTS_READ = "incidents:read"
+    INCIDENTS_WORK = "incidents:work"
+    INCIDENTS_BULK = "incidents:bulk"
+    PAYMENTS_READ = "payments:read"
+    LIVE_READ = "live:read"
+    POLICY_READ = "policy:read"
+    OPERATIONS_READ = "operations:read"
+    AUDIT_READ = "audit:read"
+    USERS_READ = "users:read"
+    USERS_MANAGE = "users:manage"
+
+
+class StaffRole(StrEnum):
+    """The role of a person; programs have those of access.roles."""
+
+    ANALYST = "analyst"
+    LEAD = "lead"
+    REPRESENTATIVE = "representative"
+    MODEL_BUILDER = "model-builder"
+    APPROVER = "approver"
+    AUDITOR = "auditor"
+    OPERATOR = "operator"
+    ADMINISTRATOR = "administrator"
+
+
+_ANALYST = frozenset(
+    {Permission.INCIDENTS_READ, Permission.INCIDENTS_WORK, Permission.PAYMENTS_READ, Permission.LIVE_READ}
+)
+_BUILDER = frozenset({Permission.LIVE_READ, Permission.POLICY_READ})
+
+PERMISSIONS: dict[StaffRole, frozenset[Permission]] = {
+    StaffRole.ANALYST: _ANALYST,
+    StaffRole.LEAD: _ANALYST | {Permission.INCIDENTS_BULK, Permission.POLICY_READ, Permission.AUDIT_READ},
+    StaffRole.REPRESENTATIVE: frozenset({Permission.PAYMENTS_READ}),
+    StaffRole.MODEL_BUILDER: _BUILDER,
+    StaffRole.APPROVER: _BUILDER,
+    StaffRole.AUDITOR: frozenset(permission for permission in Permission if permission.endswith(":read")),
+    StaffRole.OPERATOR: frozenset({Permission.LIVE_READ, Permission.OPERATIONS_READ}),
+    StaffRole.ADMINISTRATOR: frozenset({Permission.USERS_READ, Permission.USERS_MANAGE}),
+}
+"""Administrators manage accounts and see no payment; auditors see everything and change nothing."""

@@ -1,0 +1,69 @@
+"""Every route with what it requires. A route that is not in this table cannot be served."""
+
+from dataclasses import dataclass
+
+from console.roles import Permission
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a route requires.
+
+    Attributes:
+        permission: The permission; None: any signed-in person.
+        public: Whether it is open to people who are not signed in.
+        background: Whether pages call it by themselves, so that it does not keep a session alive.
+    """
+
+    permission: Permission | None = None
+    public: bool = False
+    background: bool = False
+
+
+_PUBLIC = Access(public=True)
+_ANYBODY = Access()
+_READ = Access(Permission.INCIDENTS_READ)
+_WORK = Access(Permission.INCIDENTS_WORK)
+_BULK = Access(Permission.INCIDENTS_BULK)
+_PAYMENTS = Access(Permission.PAYMENTS_READ)
+_LIVE = Access(Permission.LIVE_READ)
+
+ROUTES: dict[tuple[str, str], Access] = {
+    ("GET", "/sign-in"): _PUBLIC,
+    ("POST", "/sign-in"): _PUBLIC,
+    ("GET", "/invitation/{token}"): _PUBLIC,
+    ("POST", "/invitation/{token}"): _PUBLIC,
+    ("GET", "/healthz"): _PUBLIC,
+    ("GET", "/readyz"): _PUBLIC,
+    ("GET", "/"): _ANYBODY,
+    ("POST", "/sign-out"): _ANYBODY,
+    ("GET", "/me"): _ANYBODY,
+    ("POST", "/me/preferences"): _ANYBODY,
+    ("POST", "/me/sign-out-everywhere"): _ANYBODY,
+    ("GET", "/roles"): _ANYBODY,
+    ("GET", "/users"): Access(Permission.USERS_READ),
+    ("POST", "/users"): Access(Permission.USERS_MANAGE),
+    ("POST", "/users/{name}/invite"): Access(Permission.USERS_MANAGE),
+    ("POST", "/users/{name}/disable"): Access(Permission.USERS_MANAGE),
+    ("GET", "/queue"): _READ,
+    ("GET", "/queue/arrivals"): Access(Permission.INCIDENTS_READ, background=True),
+    ("POST", "/queue/next"): _WORK,
+    ("POST", "/queue/bulk"): _BULK,
+    ("POST", "/queue/bulk/close"): _BULK,
+    ("GET", "/cases/{number}"): _READ,
+    ("GET", "/cases/{number}/account"): _READ,
+    ("POST", "/cases/{number}/presence"): Access(Permission.INCIDENTS_READ, background=True),
+    ("POST", "/cases/{number}/claim"): _WORK,
+    ("POST", "/cases/{number}/release"): _WORK,
+    ("POST", "/cases/{number}/close"): _WORK,
+    ("POST", "/cases/{number}/undo"): _WORK,
+    ("POST", "/cases/{number}/note"): _WORK,
+    ("GET", "/cases/{number}/question"): Access(Permission.INCIDENTS_READ, background=True),
+    ("POST", "/cases/{number}/ask"): _WORK,
+    ("GET", "/find"): _PAYMENTS,
+    ("GET", "/payments/{transaction:path}"): _PAYMENTS,
+    ("GET", "/live"): _LIVE,
+    ("GET", "/live/stream"): Access(Permission.LIVE_READ, background=True),
+    ("GET", "/audit"): Access(Permission.AUDIT_READ),
+    ("POST", "/audit/verify"): Access(Permission.AUDIT_READ),
+}

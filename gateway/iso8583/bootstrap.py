@@ -1,0 +1,37 @@
+"""Wiring of the listener for card switches."""
+
+from collections.abc import Callable
+from typing import Any
+
+from adapters.http_tls import TlsFiles
+from gateway.decision_gateway import DecisionGateway
+from gateway.iso8583.desk import CardDesk
+from gateway.iso8583.listener import CardListener
+from gateway.metrics import GatewayMetrics
+from producers.iso8583.cards import CardTokens
+from producers.iso8583.form import load_form
+from vedette.clock import Clock
+from vedette.settings_gateway import Iso8583Settings
+
+
+def card_listener(
+    own: Iso8583Settings, gateway: DecisionGateway, charge: Callable[[str, int], None], tls: TlsFiles | None,
+    clock: Clock, metrics: GatewayMetrics, log: Any,
+) -> CardListener:  # fmt: skip
+    """Return the listener, whose socket is open.
+
+    Args:
+        own: Its settings.
+        gateway: Decides.
+        charge: Counts payments of a peer.
+        tls: None: plain TCP.
+        clock: The clock.
+        metrics: Counts what happens.
+        log: A structlog logger.
+
+    Raises:
+        SettingsError: The key of card numbers is missing, or the address cannot be listened on.
+        InputError: The form has a mistake.
+    """
+    desk = CardDesk(own, gateway, charge, load_form(own.form), CardTokens(own.card_key), clock, metrics)
+    return CardListener(own, desk.answer, tls.context() if tls else None, log)
