@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from vedette.errors import SettingsError
+
 _PAUSE_S = 0.1
 
 
@@ -32,15 +34,32 @@ class TlsFiles:
         """Return the context of a server.
 
         Raises:
-            OSError: A file cannot be read, or is not what it should be.
+            SettingsError: A file cannot be read, or is not what it should be.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_cert_chain(self.certificate, self.key)
+        try:
+            context.load_cert_chain(self.certificate, self.key, password="")  # without one, OpenSSL asks the terminal
+        except OSError as error:
+            raise SettingsError(
+                f"TLS with certificate {self.certificate} and key {self.key}: {_reason(error)}",
+                remedy="name PEM files: a certificate chain, and the key of its first certificate, not encrypted",
+            ) from error
         if self.client_ca:
-            context.load_verify_locations(self.client_ca)
+            try:
+                context.load_verify_locations(self.client_ca)
+            except OSError as error:
+                raise SettingsError(
+                    f"client certificates by authority {self.client_ca}: {_reason(error)}",
+                    remedy="name a PEM file with certificates of authorities",
+                ) from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
+
+
+def _reason(error: OSError) -> str:
+    reason = error.reason if isinstance(error, ssl.SSLError) else error.strerror
+    return (reason or "it cannot be used").lower().replace("_", " ")
 
 
 class TlsAcceptor:
@@ -52,15 +71,16 @@ class TlsAcceptor:
         context: Certificate and key.
         within_s: Time-out of a handshake, and of the end of a connection, in seconds.
         most: Maximum number of handshakes. One more ends the longest.
+        admits: Whether a client at an address may begin a handshake.
     """
 
     def __init__(
         self, listener: socket.socket, factory: Callable[[], asyncio.Protocol], context: ssl.SSLContext, *,
-        within_s: float, most: int,
+        within_s: float, most: int, admits: Callable[[str], bool] = lambda _: True,
     ) -> None:  # fmt: skip
         listener.setblocking(False)
         self._listener, self._factory, self._context = listener, factory, context
-        self._within_s, self._most = within_s, most
+        self._within_s, self._most, self._admits = within_s, most, admits
         self._handshakes: dict[asyncio.Task[None], socket.socket] = {}
         self._loop = asyncio.get_running_loop()
         self._accepting = self._loop.create_task(self._accept())
@@ -79,9 +99,12 @@ class TlsAcceptor:
     async def _accept(self) -> None:
         while True:
             try:
-                connection, _ = await self._loop.sock_accept(self._listener)
+                connection, address = await self._loop.sock_accept(self._listener)
             except OSError:  # the client has gone already, or the process has too many files open
                 await asyncio.sleep(_PAUSE_S)
+                continue
+            if not self._admits(address[0]):
+                connection.close()
                 continue
             if len(self._handshakes) >= self._most:
                 next(iter(self._handshakes)).cancel()

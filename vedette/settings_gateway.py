@@ -73,7 +73,9 @@ class Iso8583Settings(Section, frozen=True):
     connections: Annotated[int, Meta(ge=1, description="connections at once")] = 50
     in_flight: Annotated[int, Meta(ge=1, description="messages of a connection that wait; no more are read then")] = 200
     message_bytes: Annotated[int, Meta(ge=64, le=65_535, description="largest message")] = 4096
-    message_s: Annotated[float, Meta(gt=0, description="seconds until the rest of a message must have come")] = 10.0
+    message_s: Annotated[
+        float, Meta(gt=0, description="seconds until the rest of a message, or of a TLS handshake, must have come")
+    ] = 10.0
 
 
 class PreviewSettings(Section, frozen=True):

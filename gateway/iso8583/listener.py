@@ -6,6 +6,7 @@ import ssl
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from adapters.http_tls import TlsAcceptor
 from gateway.iso8583.connection import Answer, CardConnection
 from vedette.errors import SettingsError
 from vedette.settings_gateway import Iso8583Settings
@@ -29,7 +30,7 @@ class CardListener:
     def __init__(self, settings: Iso8583Settings, answer: Answer, tls: ssl.SSLContext | None, log: Any) -> None:
         self._settings, self._answer, self._tls, self._log = settings, answer, tls, log
         self._connections: set[CardConnection] = set()
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | TlsAcceptor | None = None
         try:
             self._peers = [ip_network(peer) for peer in settings.peers]
         except ValueError as error:
@@ -46,11 +47,13 @@ class CardListener:
 
     async def start(self) -> None:
         """Take connections."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(
-            lambda: CardConnection(self._settings, self._answer, self._open, self._connections.discard, self._log),
-            sock=self._socket, ssl=self._tls,
-        )  # fmt: skip
+        if self._tls is None:
+            self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._socket)
+        else:
+            self._server = TlsAcceptor(
+                self._socket, self._connection, self._tls, within_s=self._settings.message_s,
+                most=self._settings.connections, admits=self._admits,
+            )  # fmt: skip
 
     async def close(self) -> None:
         """Take no more connections, answer what has come, and close them."""
@@ -62,12 +65,23 @@ class CardListener:
         for connection in list(self._connections):
             connection.close()
 
+    def _connection(self) -> CardConnection:
+        return CardConnection(self._settings, self._answer, self._open, self._connections.discard, self._log)
+
     def _open(self, connection: CardConnection, peer: str) -> bool:
-        address = ip_address(peer)
-        known = any(address in network for network in self._peers)
-        if not known or len(self._connections) >= self._settings.connections:
-            reason = "too many connections" if known else "not among [iso8583] peers"
-            self._log.warning("connection of a card switch refused", peer=peer, reason=reason)
+        if not self._admits(peer):
+            return False
+        if len(self._connections) >= self._settings.connections:
+            self._refused(peer, "too many connections")
             return False
         self._connections.add(connection)
         return True
+
+    def _admits(self, peer: str) -> bool:
+        known = bool(peer) and any(ip_address(peer) in network for network in self._peers)  # empty: it has gone already
+        if not known:
+            self._refused(peer, "not among [iso8583] peers")
+        return known
+
+    def _refused(self, peer: str, reason: str) -> None:
+        self._log.warning("connection of a card switch refused", peer=peer, reason=reason)

@@ -1,19 +1,23 @@
 """TLS of servers: handshakes have a time and a number, and what is not TLS is not answered."""
 
+import re
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from http.client import HTTPSConnection
+from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import serialization
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from adapters.http_limits import HttpGate
 from adapters.http_protocol import ConnectionLimits
 from adapters.http_tls import TlsFiles
+from tests.certificates import certificate, trusting
 from tests.serving import listening, received, sent_to, served
+from vedette.errors import SettingsError
 
 MOST = 20
 
@@ -22,13 +26,8 @@ MOST = 20
 def files(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     """A certificate for localhost and its key."""
     directory = tmp_path_factory.mktemp("tls")
-    found = TlsFiles(str(directory / "certificate.pem"), str(directory / "key.pem"))
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-out", found.certificate, "-keyout", found.key],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return found
+    certificate(directory, "server")
+    return TlsFiles(str(directory / "server.pem"), str(directory / "server.key"))
 
 
 @pytest.fixture
@@ -45,8 +44,9 @@ def address(files: TlsFiles) -> Iterator[tuple[str, int]]:
 
 def asked(address: tuple[str, int], files: TlsFiles) -> bytes:
     """The body of an answer to a client with TLS."""
-    trusting = ssl.create_default_context(cafile=files.certificate)
-    connection = HTTPSConnection("localhost", address[1], context=trusting, timeout=20)
+    connection = HTTPSConnection(
+        "localhost", address[1], context=trusting(Path(files.certificate).parent, "server"), timeout=20
+    )
     try:
         connection.request("GET", "/")
         return connection.getresponse().read()
@@ -77,7 +77,7 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
 ) -> None:
     """Clients may send both in one packet."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    client = ssl.create_default_context(cafile=files.certificate).wrap_bio(
+    client = trusting(Path(files.certificate).parent, "server").wrap_bio(
         incoming, outgoing, server_hostname="localhost"
     )
     with socket.create_connection(address, timeout=20) as connection:
@@ -93,3 +93,27 @@ def test_a_request_that_comes_with_the_end_of_the_handshake_is_answered(
         incoming.write(received(connection))
         got = client.read(65_536)
     assert got.startswith(b"HTTP/1.1 200")
+
+
+def test_files_that_cannot_be_used_are_named(files: TlsFiles, tmp_path: Path) -> None:
+    """A missing file, one that is no certificate, another's key and an encrypted key end the start with a remedy."""
+    certificate(tmp_path, "other")
+    text = tmp_path / "text.pem"
+    text.write_text("no certificate", encoding="ascii")
+    encrypted = tmp_path / "encrypted.key"
+    key = serialization.load_pem_private_key(Path(files.key).read_bytes(), None)
+    encrypted.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"word"),
+        )
+    )
+    good = {"certificate": files.certificate, "key": files.key}
+    for wrong in (
+        {"certificate": str(tmp_path / "absent.pem")}, {"certificate": str(text)}, {"key": str(tmp_path / "other.key")},
+        {"key": str(encrypted)}, {"client_ca": str(tmp_path / "absent.pem")}, {"client_ca": str(text)},
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=re.escape(next(iter(wrong.values())))) as refused:
+            TlsFiles(**good | wrong).context()
+        assert "PEM" in refused.value.remedy

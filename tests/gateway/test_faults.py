@@ -1,7 +1,5 @@
 """Outages of broker, Redis and topics: each has its own outcome, and no accepted payment is lost."""
 
-import datetime as dt
-import ipaddress
 import os
 import signal
 from collections.abc import Iterator
@@ -10,14 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 from confluent_kafka.admin import AdminClient
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from adapters.kafka_client import client_config
 from stack.local import LocalStack
 from stack.topics import apply
+from tests.certificates import certificate
 from tests.conftest import SettingsFor, running, wait_for
 from tests.gateway.conftest import PATIENT_MS, WITHIN_S, Bank, decided, new_bank, payment, status_of
 from vedette.client import GatewayClient, ProblemError
@@ -136,44 +131,9 @@ def test_a_missing_topic_is_named(
         bank.stop()
 
 
-Signer = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
-
-
-def certificate(directory: Path, name: str, issuer: Signer | None) -> Signer:
-    """Write a certificate and its key to `<name>.pem` and `<name>.key`; without an issuer, it is an authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer[0].subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(hours=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer[1] if issuer else key).public_key()),
-            critical=False,
-        )
-        .add_extension(
-            x509.KeyUsage(True, False, False, False, False, issuer is None, issuer is None, False, False), critical=True
-        )
-        .sign(issuer[1] if issuer else key, hashes.SHA256())
-    )
-    (directory / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (directory / f"{name}.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return made, key
-
-
 def test_only_clients_with_a_certificate_get_in(bank: Bank, tmp_path: Path) -> None:
     """With `client_ca` the gateway speaks only TLS, and refuses clients without a certificate of that authority."""
-    authority = certificate(tmp_path, "authority", None)
+    authority = certificate(tmp_path, "authority")
     for name in ("server", "client"):
         certificate(tmp_path, name, authority)
     files = {

@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import iso8583
@@ -13,9 +15,11 @@ import structlog
 from iso8583.specs import default_ascii
 from structlog.testing import capture_logs
 
+from adapters.http_tls import TlsFiles
 from gateway.iso8583.listener import CardListener
 from stack.process import free_ports
 from tests.card_messages import CARD, KEY, framed, message, reversal
+from tests.certificates import certificate, trusting
 from tests.conftest import wait_for
 from tests.gateway.conftest import PATIENT_MS, WITHIN_S, Bank
 from vedette.clock import SystemClock, format_time
@@ -39,13 +43,13 @@ async def echo(raw: bytes, peer: str, started: float) -> bytes | None:
 Talk = Callable[[int], Awaitable[Any]]
 
 
-def listening(talk: Talk, answer: Any = echo, **limits: Any) -> Any:
+def listening(talk: Talk, answer: Any = echo, tls: ssl.SSLContext | None = None, **limits: Any) -> Any:
     """Run a listener with these limits, and a conversation with it; returns its result."""
     (port,) = free_ports(1)
     settings = Iso8583Settings(port=port, **limits)
 
     async def run() -> Any:
-        listener = CardListener(settings, answer, None, structlog.get_logger())
+        listener = CardListener(settings, answer, tls, structlog.get_logger())
         await listener.start()
         try:
             async with asyncio.timeout(60):
@@ -210,6 +214,101 @@ def test_a_switch_that_does_not_read_is_cut_off(monkeypatch: pytest.MonkeyPatch)
         return sent
 
     assert listening(talk) < 200_000_000
+
+
+# TLS, as an institution's own switches speak it.
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Certificates of a server and of two switches, one of which another authority has signed."""
+    directory = tmp_path_factory.mktemp("tls")
+    own, other = certificate(directory, "authority"), certificate(directory, "other-authority")
+    for name, issuer in (("server", own), ("switch", own), ("stranger", other)):
+        certificate(directory, name, issuer)
+    return directory
+
+
+@pytest.fixture
+def tls(files: Path) -> ssl.SSLContext:
+    """The server's side, which asks for certificates."""
+    return tls_files(files).context()
+
+
+def tls_files(directory: Path) -> TlsFiles:
+    """The server's files."""
+    certificate_file, key, client_ca = (str(directory / name) for name in ("server.pem", "server.key", "authority.pem"))
+    return TlsFiles(certificate_file, key, client_ca)
+
+
+async def echoed(port: int, files: Path, client: str = "switch") -> bytes:
+    """The answer to a switch that presents a certificate, or none; empty: it does not get in."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trusting(files, "authority", client))
+        writer.write(framed(b"hello"))
+        answer = await receive(reader)
+        writer.close()
+    except (ssl.SSLError, ConnectionError):
+        return b""
+    return answer
+
+
+def test_only_switches_with_a_certificate_of_the_authority_get_in(files: Path, tls: ssl.SSLContext) -> None:
+    """One of another authority, none, and plain TCP are not answered; the next good one is."""
+
+    async def talk(port: int) -> list[bytes]:
+        assert await ended(port, framed(b"plain"))
+        return [await echoed(port, files, client) for client in ("switch", "stranger", "", "switch")]
+
+    assert listening(talk, tls=tls) == [b"hello", b"", b"", b"hello"]
+
+
+def test_handshakes_that_stall_keep_nobody_out(files: Path, tls: ssl.SSLContext) -> None:
+    """Five times as many as there may be connections, silent or half begun, are let go; a switch is served at once."""
+
+    async def talk(port: int) -> None:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(20)]
+        for _, writer in held[::2]:
+            writer.write(b"\x16\x03\x01\x02\x00\x01")  # the beginning of a handshake
+        assert await echoed(port, files) == b"hello"
+        assert [await receive(reader) for reader, _ in held] == [b""] * 20
+        for _, writer in held:
+            writer.close()
+
+    listening(talk, tls=tls, connections=4, message_s=1.0)
+
+
+def test_a_stranger_begins_no_handshake(files: Path, tls: ssl.SSLContext) -> None:
+    """Who may not connect is let go before anything is computed for him, and the log has his address."""
+
+    async def talk(port: int) -> None:
+        assert await ended(port, b"")
+        assert await echoed(port, files) == b""
+
+    with capture_logs() as lines:
+        listening(talk, tls=tls, peers=["192.0.2.0/24"], message_s=60.0)
+    assert [(line["peer"], line["reason"]) for line in lines] == [("127.0.0.1", "not among [iso8583] peers")] * 2
+
+
+def test_a_switch_is_answered_by_the_gateway_over_tls(cards: Bank, files: Path) -> None:
+    """With `[gateway] client_ca` the listener answers a switch with a certificate, and nobody else."""
+    own = tls_files(files)
+    gateway = cards.begin(certificate=own.certificate, certificate_key=own.key, client_ca=own.client_ca)
+    address = ("127.0.0.1", cards.settings.iso8583.port)
+
+    def code(client: str) -> str:
+        assert gateway.running, gateway.log_tail
+        try:
+            with (
+                socket.create_connection(address, timeout=60) as plain,
+                trusting(files, "authority", client).wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+            ):
+                return ask(connection, message(**now(f4="000000001000")))["39"]
+        except (OSError, iso8583.DecodeError):  # refused, or closed without an answer
+            return ""
+
+    wait_for(lambda: code("switch") == "00", WITHIN_S)
+    assert [code("stranger"), code(""), code("switch")] == ["", "", "00"]
 
 
 # The response codes, with the gateway itself.

@@ -1,7 +1,5 @@
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import Callable, Iterator
 from email import message_from_bytes, policy
 from pathlib import Path
@@ -14,9 +12,11 @@ from adapters.channels.channel import ChannelDown, Permanent, Retry, SendOutcome
 from adapters.channels.email import EmailChannel, compose, message_id
 from adapters.channels.message import Message
 from adapters.channels.target import Target
+from adapters.http_tls import TlsFiles
 from alerts.notify.chart import DailyTotal, draw
 from stack.mail import MailSink
 from tests.alerts.desks import ADDRESS, SENDER, EmailDesk
+from tests.certificates import certificate, trusting
 from vedette.settings import SmtpSettings
 from vedette.settings_base import Secret
 
@@ -59,33 +59,24 @@ def mail_desk(dial: Any) -> Iterator[EmailDesk]:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost and its key, made for this run."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the certificate that the server presents, and of its key."""
     directory = tmp_path_factory.mktemp("tls")
-    certificate, key = directory / "certificate.pem", directory / "key.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-out", certificate, "-keyout", key],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return certificate, key
+    certificate(directory, "server")
+    return directory
 
 
 @pytest.fixture
-def server_tls(certificate: tuple[Path, Path]) -> ssl.SSLContext:
+def server_tls(authority: Path) -> ssl.SSLContext:
     """The TLS certificate that the server presents."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(*certificate)
-    return context
+    return TlsFiles(str(authority / "server.pem"), str(authority / "server.key")).context()
 
 
 def test_tls_comes_first_then_the_login(
-    certificate: tuple[Path, Path], server_tls: ssl.SSLContext, mail_desk: EmailDesk, message: MakeMessage
+    authority: Path, server_tls: ssl.SSLContext, mail_desk: EmailDesk, message: MakeMessage
 ) -> None:
     """With trusted STARTTLS and the right password the message is sent; with a wrong one the channel is down."""
-    trust = ssl.create_default_context(cafile=certificate[0])
+    trust = trusting(authority, "server")
     with MailSink(tls=server_tls, credentials=("user", "word")) as sink:
         (taken,) = send_all(sink, message(mail_desk), tls=trust)
         (refused,) = send_all(sink, message(mail_desk), tls=trust, password=Secret("wrong"))
