@@ -351,7 +351,8 @@ def test_a_switch_gets_the_decision_as_a_response_code(cards: Bank) -> None:
     cards.gateway()
     sent = now(f11="000001")
     with switch(cards.settings.iso8583.port) as connection:
-        wait_for(lambda: ask(connection, message(**now(f11="000000")))["39"] != "91", WITHIN_S)
+        # Meanwhile it is 91, or 01 by the fallback: a payment that is asked for again gets its decision.
+        wait_for(lambda: ask(connection, message(**sent))["39"] == "00", WITHIN_S)
         answer = ask(connection, message(**sent))
         assert {name: answer[name] for name in ("t", "39", "2", "4", "7", "11", "32", "37", "41", "42", "49")} == {
             "t": "0110", "39": "00", "2": CARD, "4": "000000012345", "7": sent["f7"], "11": "000001",
@@ -364,7 +365,7 @@ def test_a_switch_gets_the_decision_as_a_response_code(cards: Bank) -> None:
         assert (ask(connection, reversal(**now(f11="000002", f90=original)))["39"]) == "00"
         assert ask(connection, message(t="0120", **now(f11="000003")))["t"] == "0130"
         assert ask(connection, message(t="0420", **now(f11="000004"), f90=original))["t"] == "0430"
-    wait_for(lambda: len({each.transaction_id for each in cards.decisions()}) >= 5, WITHIN_S)
+    wait_for(lambda: len({each.transaction_id for each in cards.decisions()}) >= 4, WITHIN_S)
     decisions = {each.transaction_id.split("-")[-2]: each for each in cards.decisions()}
     assert decisions["000002"].original_id == decisions["000001"].transaction_id
     assert len(cards.decisions()) == len({each.transaction_id for each in cards.decisions()})
