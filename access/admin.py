@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from access.audit import Audit, open_audit
 from access.credentials import Created, Credential, Credentials
-from access.keyring import Keyring
+from access.keyring import DeferredKeyring
 from access.roles import Role, Scope
 from adapters.database import open_database
 from vedette.clock import SystemClock
-from vedette.errors import InputError, SettingsError
+from vedette.errors import InputError
 from vedette.settings import Settings
 
 ACTOR = "operator"
@@ -24,7 +24,7 @@ def create(settings: Settings, name: str, role: str, scopes: Iterable[str], *, d
         SettingsError: [mfa] keys or [audit] key is missing.
     """
     known, chosen = _role(role), [_scope(scope) for scope in scopes]
-    with _opened(settings) as (credentials, audit):
+    with _audit(settings) as audit, _opened(settings) as credentials:
         made = credentials.create(name, known, chosen, days=days)
         details = {"name": name, "role": role, "scopes": " ".join(made.credential.scopes)}
         audit.record("access.created", f"credential:{made.credential.id}", details)
@@ -33,7 +33,7 @@ def create(settings: Settings, name: str, role: str, scopes: Iterable[str], *, d
 
 def list_all(settings: Settings) -> list[Credential]:
     """Return all credentials, including revoked and expired ones, oldest first."""
-    with _opened(settings) as (credentials, _):
+    with _opened(settings) as credentials:
         return credentials.all()
 
 
@@ -42,21 +42,23 @@ def revoke(settings: Settings, credential_id: str) -> Credential:
 
     Raises:
         InputError: There is no such credential.
+        SettingsError: [audit] key is missing.
     """
-    with _opened(settings) as (credentials, audit):
+    with _audit(settings) as audit, _opened(settings) as credentials:
         ended = credentials.revoke(credential_id)
         audit.record("access.revoked", f"credential:{ended.id}", {"name": ended.name})
         return ended
 
 
+def _audit(settings: Settings) -> Audit:
+    return open_audit(settings.audit, SystemClock(), ACTOR)
+
+
 @contextmanager
-def _opened(settings: Settings) -> Iterator[tuple[Credentials, Audit]]:
-    if settings.mfa.keys is None:
-        raise SettingsError("[mfa] keys is not set", remedy="`vedette mfa keygen` makes a key; name its file keys_file")
-    clock, engine = SystemClock(), open_database(settings.database)
+def _opened(settings: Settings) -> Iterator[Credentials]:
+    engine = open_database(settings.database)
     try:
-        with open_audit(settings.audit, clock, ACTOR) as audit:
-            yield Credentials(engine, Keyring(settings.mfa.keys.value), clock, os.urandom), audit
+        yield Credentials(engine, DeferredKeyring(settings.mfa), SystemClock(), os.urandom)
     finally:
         engine.dispose()
 

@@ -6,6 +6,7 @@ An API key is `vdt_<id>_<secret>`; id and secret are also the client id and secr
 
 import re
 from collections.abc import Iterable
+from functools import cached_property
 
 import msgspec
 from sqlalchemy import Engine, RowMapping, insert, select, update
@@ -55,7 +56,6 @@ class Credentials:
     def __init__(self, engine: Engine, keyring: Keyring, clock: Clock, entropy: Entropy) -> None:
         self._engine, self._reading = engine, engine.execution_options(reads=True)
         self._keyring, self._clock, self._entropy = keyring, clock, entropy
-        self._nobody = keyring.hash(_PURPOSE, entropy(_SECRET_BYTES).hex())
 
     def create(self, name: str, role: Role, scopes: Iterable[Scope] = (), *, days: int = 365) -> Created:
         """Create a credential.
@@ -138,6 +138,11 @@ class Credentials:
                 renewed = self._keyring.hash(_PURPOSE, id_, secret)
                 connection.execute(update(table).where(table.c.id == id_).values(hash=renewed))
         return self._in_force(row)
+
+    @cached_property
+    def _nobody(self) -> str:
+        """The hash of a secret that nobody has."""
+        return self._keyring.hash(_PURPOSE, self._entropy(_SECRET_BYTES).hex())
 
     def _row(self, id_: str) -> RowMapping | None:
         if not _ID.fullmatch(id_):  # an invalid id is not looked up: a database refuses some characters

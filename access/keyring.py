@@ -10,6 +10,8 @@ import binascii
 import hmac
 import re
 from collections.abc import Callable
+from functools import cached_property
+from typing import NamedTuple
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -18,6 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from vedette.errors import SettingsError, StateError
+from vedette.settings import MfaSettings
 
 Entropy = Callable[[int], bytes]
 """Function that returns a number of unpredictable bytes, such as os.urandom."""
@@ -32,6 +35,13 @@ def new_key(identifier: str, entropy: Entropy) -> str:
     return f"{identifier}:{base64.b64encode(entropy(_KEY_BYTES)).decode()}"
 
 
+class _Key(NamedTuple):
+    """What is derived from one key."""
+
+    hashing: bytes
+    sealing: AESGCM
+
+
 class Keyring:
     """Hashes and encrypts with the first key of its text, checks and decrypts with any.
 
@@ -40,24 +50,12 @@ class Keyring:
     """
 
     def __init__(self, text: str) -> None:
-        self._hashing: dict[str, bytes] = {}
-        self._sealing: dict[str, AESGCM] = {}
-        for number, entry in enumerate(text.split(), 1):
-            identifier, _, encoded = entry.partition(":")
-            try:
-                key = base64.b64decode(encoded, validate=True)
-            except binascii.Error:
-                key = b""
-            if not _ID.fullmatch(identifier) or len(key) != _KEY_BYTES or identifier in self._hashing:
-                raise SettingsError(
-                    f"[mfa] keys: entry {number} is not a new <id>:<base64 of 32 bytes>",
-                    remedy="`vedette mfa keygen` makes one",
-                )
-            self._hashing[identifier] = _derive(key, b"vedette mfa hash")
-            self._sealing[identifier] = AESGCM(_derive(key, b"vedette mfa seal"))
-        if not self._hashing:
-            raise SettingsError("[mfa] keys is empty", remedy="`vedette mfa keygen` makes a key")
-        self.current = next(iter(self._hashing))
+        self._keys = _derived(text)
+
+    @property
+    def current(self) -> str:
+        """Id of the first key."""
+        return next(iter(self._keys))
 
     def hash(self, purpose: str, *parts: str | int) -> str:
         """Return a keyed hash (HMAC-SHA256) of a purpose and parts, as `<key id>:<hex>`."""
@@ -74,16 +72,16 @@ class Keyring:
 
     def knows(self, hashed: str) -> bool:
         """Return whether the key that made a hash is in the ring."""
-        return hashed.partition(":")[0] in self._hashing
+        return hashed.partition(":")[0] in self._keys
 
     def fingerprints(self, purpose: str, *parts: str | int) -> list[str]:
         """Return the hashes under every key, for look-ups; that of the current key comes first."""
-        return [self._hash(identifier, purpose, parts) for identifier in self._hashing]
+        return [self._hash(identifier, purpose, parts) for identifier in self._keys]
 
     def seal(self, secret: bytes, context: str, entropy: Entropy) -> str:
         """Return a secret encrypted and bound to a context (AES-256-GCM), as `<key id>:<base64 of nonce and text>`."""
         nonce = entropy(_NONCE_BYTES)
-        text = self._sealing[self.current].encrypt(nonce, secret, context.encode())
+        text = self._keys[self.current].sealing.encrypt(nonce, secret, context.encode())
         return f"{self.current}:{base64.b64encode(nonce + text).decode()}"
 
     def unseal(self, sealed: str, context: str) -> bytes:
@@ -93,11 +91,11 @@ class Keyring:
             StateError: Its key is gone, it was changed, or it belongs to another context.
         """
         identifier, _, encoded = sealed.partition(":")
-        if identifier not in self._sealing:
+        if identifier not in self._keys:
             raise StateError(f"a secret is sealed with key {identifier!r}", remedy="put that key back into [mfa] keys")
         data = base64.b64decode(encoded)
         try:
-            return self._sealing[identifier].decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], context.encode())
+            return self._keys[identifier].sealing.decrypt(data[:_NONCE_BYTES], data[_NONCE_BYTES:], context.encode())
         except InvalidTag as error:
             raise StateError(f"a secret sealed with key {identifier!r} was changed or moved") from error
 
@@ -105,7 +103,52 @@ class Keyring:
         # Unlike joined text, JSON delimits each part. It cannot hold half a surrogate pair.
         texts = [part.encode("utf-8", "replace").decode() if isinstance(part, str) else part for part in parts]
         message = msgspec.json.encode([purpose, *texts])
-        return f"{identifier}:{hmac.new(self._hashing[identifier], message, 'sha256').hexdigest()}"
+        return f"{identifier}:{hmac.new(self._keys[identifier].hashing, message, 'sha256').hexdigest()}"
+
+
+class DeferredKeyring(Keyring):
+    """The keyring of the settings, read when it is first used: of an operator's commands, most do without.
+
+    Args:
+        settings: The section with the keys; see keyring_of for the error.
+    """
+
+    def __init__(self, settings: MfaSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _keys(self) -> dict[str, _Key]:  # type: ignore[override]
+        return keyring_of(self._settings)._keys  # noqa: SLF001, of its own class
+
+
+def keyring_of(settings: MfaSettings) -> Keyring:
+    """Return the keyring of the settings.
+
+    Raises:
+        SettingsError: There is no keyring, or it is not valid.
+    """
+    if settings.keys is None:
+        raise SettingsError("[mfa] keys is not set", remedy="`vedette mfa keygen` makes a key; name its file keys_file")
+    return Keyring(settings.keys.value)
+
+
+def _derived(text: str) -> dict[str, _Key]:
+    found: dict[str, _Key] = {}
+    for number, entry in enumerate(text.split(), 1):
+        identifier, _, encoded = entry.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if not _ID.fullmatch(identifier) or len(key) != _KEY_BYTES or identifier in found:
+            raise SettingsError(
+                f"[mfa] keys: entry {number} is not a new <id>:<base64 of 32 bytes>",
+                remedy="`vedette mfa keygen` makes one",
+            )
+        found[identifier] = _Key(_derive(key, b"vedette mfa hash"), AESGCM(_derive(key, b"vedette mfa seal")))
+    if not found:
+        raise SettingsError("[mfa] keys is empty", remedy="`vedette mfa keygen` makes a key")
+    return found
 
 
 def _derive(key: bytes, purpose: bytes) -> bytes:

@@ -19,12 +19,12 @@ import msgspec
 import structlog
 
 from access.audit import open_audit
-from access.keyring import new_key
+from access.keyring import keyring_of, new_key
 from adapters.http_server import Readiness
 from adapters.kafka_producer import EventProducer
 from adapters.redis import connect
 from bench.measurement import Measurement, Setup
-from challenges.bootstrap import keyring_of, rules_of
+from challenges.bootstrap import rules_of
 from challenges.challenges import Challenges
 from challenges.codes import TOTP_DIGITS, new_secret
 from challenges.outbox_relay import ChallengeRelay

@@ -23,11 +23,10 @@ from pathlib import Path
 import psutil
 
 from access.admin import create as create_credential
-from access.keyring import new_key
+from access.keyring import keyring_of, new_key
 from access.roles import Role
 from adapters.redis import connect
 from bench.measurement import Measurement, Setup
-from challenges.bootstrap import keyring_of
 from challenges.codes import app_of, new_secret
 from challenges.records import Account
 from challenges.store import ChallengeStore

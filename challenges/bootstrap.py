@@ -15,7 +15,7 @@ from fastapi import APIRouter, FastAPI
 from access.audit import open_audit
 from access.credentials import Credentials
 from access.guard import Authorizer
-from access.keyring import Entropy, Keyring
+from access.keyring import Entropy, Keyring, keyring_of
 from access.ports import AuditSink, Authorise
 from access.rate_limit import RateLimiter
 from access.roles import Scope
@@ -262,17 +262,6 @@ def loops(service: ChallengeService, settings: Settings, log: Any) -> Mapping[st
         outbox_relay.NAME: ChallengeRelay(service.challenges, EventProducer(settings), readiness, log).run,
         call_relay.NAME: CallRelay(service.checks, EventProducer(settings), readiness, log).run,
     }
-
-
-def keyring_of(mfa: MfaSettings) -> Keyring:
-    """Return the keyring of the settings.
-
-    Raises:
-        SettingsError: There is no keyring.
-    """
-    if mfa.keys is None:
-        raise SettingsError("[mfa] keys is not set", remedy="`vedette mfa keygen` makes a key; name its file keys_file")
-    return Keyring(mfa.keys.value)
 
 
 def rules_of(mfa: MfaSettings) -> Rules:

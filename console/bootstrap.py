@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from access.audit import Audit, open_audit
-from access.keyring import Entropy
+from access.keyring import Entropy, keyring_of
 from access.process_limits import ProcessRateLimiter
 from adapters.database import open_database
 from adapters.event_streams import EventStreams
@@ -18,7 +18,7 @@ from adapters.logs import service_log
 from adapters.redis import connect
 from adapters.urls import may_carry_secrets
 from alerts.incidents import IncidentDesk
-from challenges.bootstrap import keyring_of, rules_of
+from challenges.bootstrap import rules_of
 from challenges.challenges import Challenges
 from challenges.store import ChallengeStore
 from console import live_feed

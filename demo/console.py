@@ -5,8 +5,8 @@ import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from access.keyring import keyring_of
 from adapters.extras import require_extra
-from challenges.bootstrap import keyring_of
 from challenges.codes import app_of
 from console.accounts.users import Users, invitation_link
 from console.roles import StaffRole

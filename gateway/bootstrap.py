@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from access.audit import open_audit
 from access.credentials import Credentials
 from access.guard import Authorizer
-from access.keyring import Entropy, Keyring
+from access.keyring import Entropy, keyring_of
 from access.ports import AuditSink
 from access.process_limits import ProcessRateLimiter
 from access.tokens import Tokens
@@ -98,9 +98,7 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: AuditSink
     Raises:
         SettingsError: The keyring or the policy file is missing, or has a mistake.
     """
-    if settings.mfa.keys is None:
-        raise SettingsError("[mfa] keys is not set", remedy="`vedette mfa keygen` makes a key; name its file keys_file")
-    own, keys, metrics = settings.gateway, Keyring(settings.mfa.keys.value), GatewayMetrics()
+    own, keys, metrics = settings.gateway, keyring_of(settings.mfa), GatewayMetrics()
     policy = read_fallback(settings.decisions.policy_file)
     recent = RecentPayments(own.lookback_s * SECOND, own.remember, entropy(32))
     publisher, readiness = Publisher(settings.kafka), Readiness()
@@ -132,7 +130,7 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: AuditSink
         guard = GatewayGuard(authorizer, own.payments_per_s, entropy(32))
         cards = _card_listener(settings, gateway, guard, clock, metrics, log)
         api = GatewayApi(gateway, guard, own, metrics, EventStreams(of_session=50, in_all=200), previews)
-        hooks = WebhookApi(endpoints_of(settings, engine, clock, audit), engine, clock)
+        hooks = WebhookApi(endpoints_of(settings, engine, keys, clock, audit), engine, clock)
         app = build_app(
             [token_router(authorizer), api.router(guard.authorise), hooks.router(guard.authorise)], lifespan=lifespan,
             readiness=readiness,

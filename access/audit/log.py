@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -41,6 +42,18 @@ def open_audit(settings: AuditSettings, clock: Clock, actor: str) -> "Audit":
         StateError: See Audit.
     """
     return Audit(Path(settings.path), anchor_path(settings), key_of(settings), clock, actor, settings.sync_ms / 1000)
+
+
+class OccasionalAudit:
+    """The log for a command, which may have nothing to record: opened for each record. See open_audit."""
+
+    def __init__(self, settings: AuditSettings, clock: Clock, actor: str) -> None:
+        self._open = partial(open_audit, settings, clock, actor)
+
+    def record(self, event: str, subject: str, details: Mapping[str, str], *, actor: str = "") -> None:
+        """See Audit.record; raises SettingsError if the log has no key."""
+        with self._open() as audit:
+            audit.record(event, subject, details, actor=actor)
 
 
 class Audit:

@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from access.audit import Audit, open_audit
+from access.audit import OccasionalAudit
+from access.keyring import DeferredKeyring, Keyring, keyring_of
 from adapters.database import open_database
-from challenges.bootstrap import keyring_of
 from console.accounts.users import User, Users, invitation_link
 from console.roles import StaffRole
 from vedette.clock import SystemClock
@@ -27,7 +27,7 @@ def add(settings: Settings, name: str, role: str) -> str:
         known = StaffRole(role)
     except ValueError as error:
         raise InputError(f"there is no role {role!r}", remedy=f"one of {', '.join(StaffRole)}") from error
-    with _opened(settings) as (users, audit):
+    with _opened(settings, keyring_of(settings.mfa)) as (users, audit):
         audit.record("console.user-added", f"user:{name}", {"role": role})
         return invitation_link(settings.console.public_url, users.add(name, known))
 
@@ -38,7 +38,7 @@ def invite(settings: Settings, name: str) -> str:
     Raises:
         InputError: There is no such user.
     """
-    with _opened(settings) as (users, audit):
+    with _opened(settings, keyring_of(settings.mfa)) as (users, audit):
         audit.record("console.user-invited", f"user:{name}", {})
         return invitation_link(settings.console.public_url, users.invite(name))
 
@@ -72,10 +72,10 @@ def list_all(settings: Settings) -> Sequence[User]:
 
 
 @contextmanager
-def _opened(settings: Settings) -> Iterator[tuple[Users, Audit]]:
-    keys, clock, engine = keyring_of(settings.mfa), SystemClock(), open_database(settings.database)
+def _opened(settings: Settings, keyring: Keyring | None = None) -> Iterator[tuple[Users, OccasionalAudit]]:
+    clock, engine = SystemClock(), open_database(settings.database)
     try:
-        with open_audit(settings.audit, clock, ACTOR) as audit:
-            yield Users(engine, keys, clock, os.urandom), audit
+        users = Users(engine, keyring or DeferredKeyring(settings.mfa), clock, os.urandom)
+        yield users, OccasionalAudit(settings.audit, clock, ACTOR)
     finally:
         engine.dispose()

@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from access.audit import open_audit
-from access.keyring import Keyring
+from access.audit import OccasionalAudit
+from access.keyring import DeferredKeyring, Keyring, keyring_of
 from access.ports import AuditSink
 from adapters.database import database_errors, open_database
 from adapters.http_server import Readiness, serve
@@ -25,7 +25,6 @@ from gateway.webhooks.metrics import WebhookMetrics
 from gateway.webhooks.relay import TopicRelay
 from gateway.webhooks.sender import WebhookSender
 from vedette.clock import Clock, SystemClock
-from vedette.errors import SettingsError
 from vedette.settings import Settings
 from vedette.topics import Name
 
@@ -42,7 +41,7 @@ def run(settings: Settings) -> None:
         StateError: The database does not answer at the start.
     """
     clock, log, own = SystemClock(), service_log("webhooks"), settings.webhooks
-    keyring, engine = keyring_of(settings), open_database(settings.database)
+    keyring, engine = keyring_of(settings.mfa), open_database(settings.database)
     metrics, readiness = WebhookMetrics(), Readiness()
     try:
         sender = WebhookSender(engine, keyring, own, clock=clock, random=SystemRandom(), metrics=metrics, log=log)
@@ -63,30 +62,18 @@ def run(settings: Settings) -> None:
         engine.dispose()
 
 
-def keyring_of(settings: Settings) -> Keyring:
-    """Return the keyring, which encrypts the secrets.
-
-    Raises:
-        SettingsError: It is not set.
-    """
-    if settings.mfa.keys is None:
-        raise SettingsError("[mfa] keys is not set", remedy="`vedette mfa keygen` makes a key; name its file keys_file")
-    return Keyring(settings.mfa.keys.value)
-
-
-def endpoints_of(settings: Settings, engine: Engine, clock: Clock, audit: AuditSink) -> Endpoints:
-    """Return the registered endpoints of a database; see keyring_of for the error."""
-    allowed = settings.webhooks.allow_private
-    return Endpoints(engine, keyring_of(settings), clock, os.urandom, audit, allow_private=allowed)
+def endpoints_of(settings: Settings, engine: Engine, keyring: Keyring, clock: Clock, audit: AuditSink) -> Endpoints:
+    """Return the registered endpoints of a database."""
+    return Endpoints(engine, keyring, clock, os.urandom, audit, allow_private=settings.webhooks.allow_private)
 
 
 @contextmanager
 def opened(settings: Settings) -> Iterator[tuple[Endpoints, Engine]]:
     """Yield the endpoints and the database to a command, whose actions are audited as the operator's."""
     clock, engine = SystemClock(), open_database(settings.database)
+    audit = OccasionalAudit(settings.audit, clock, _OPERATOR)
     try:
-        with open_audit(settings.audit, clock, _OPERATOR) as audit:
-            yield endpoints_of(settings, engine, clock, audit), engine
+        yield endpoints_of(settings, engine, DeferredKeyring(settings.mfa), clock, audit), engine
     finally:
         engine.dispose()
 
