@@ -1,7 +1,7 @@
 """How values appear in a text: money with its currency, times in their largest unit, numbers with their noun."""
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from vedette.money import format_amount
@@ -10,42 +10,59 @@ from vedette.wording.catalogue import Language
 _SPANS = ((86_400.0, "day"), (3_600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 _RATES = ((1, "day"), (7, "week"), (30, "month"))
 
+Format = Callable[[Any, Mapping[str, Any]], str]
+"""Takes a value and all values of the text, for its currency."""
 
-class Template(string.Formatter):
-    """Fills the templates of one language.
+
+class Template:
+    """A text with places for values, as in `{amount:money}`.
 
     The format after the colon is one of: `money` (minor units of the value `currency`), `span` (seconds), `window`
     (name of a window, such as 10min), `rate` (payments per day), `ratio`, `share` (percentage), `number`, `hour` (of
     the day, UTC), `action` (of the policy), or a noun as `singular|plural`, which the number precedes. Without one, a
     text appears as it is.
+
+    Args:
+        text: The text with its places.
+        language: The language of units and nouns.
+
+    Raises:
+        ValueError: A format is unknown, or the text has a brace that is not closed.
     """
 
-    def __init__(self, language: Language) -> None:
+    def __init__(self, text: str, language: Language) -> None:
         self._language = language
+        self._parts = [
+            (literal, name, self._format(spec or "") if name is not None else None)
+            for literal, name, spec, _ in string.Formatter().parse(text)
+        ]
 
-    def fill(self, template: str, values: Mapping[str, Any]) -> str:
+    def fill(self, values: Mapping[str, Any]) -> str:
         """Return the text.
 
         Raises:
             KeyError: A value is missing.
             ValueError: A value is of another type than its format expects.
         """
-        return self.vformat(template, (_Currency(values.get("currency")),), values)
+        filled = ""
+        for literal, name, form in self._parts:
+            filled += literal
+            if form is not None:
+                filled += form(values[name], values)
+        return filled
 
-    def get_value(self, key: int | str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Return a value by name, with the currency beside it."""
-        return kwargs[str(key)], args[0]
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        """Return a value as text."""
-        content, currency = value
-        if not format_spec:
-            return str(content)
-        if "|" in format_spec:
-            return noun(content, format_spec)
-        if format_spec == "money":
-            return format_amount(int(content), currency.code)
-        return str(getattr(self, f"_{format_spec}")(content))
+    def _format(self, spec: str) -> "Format":
+        """Return the function that gives a value as text, in the light of the other values."""
+        if not spec:
+            return lambda value, _: str(value)
+        if "|" in spec:
+            return lambda value, _: noun(value, spec)
+        if spec == "money":
+            return lambda value, values: format_amount(int(value), str(values.get("currency")))
+        form = getattr(self, f"_{spec}", None)
+        if form is None:
+            raise ValueError(f"{spec!r} is not a format of a text")
+        return lambda value, _: form(value)
 
     def _span(self, seconds: float) -> str:
         for length, unit in _SPANS:
@@ -79,13 +96,6 @@ class Template(string.Formatter):
 
     def _hour(self, hour: float) -> str:
         return f"{int(hour):02}:00 UTC"
-
-
-class _Currency:
-    """The currency of a text's amounts."""
-
-    def __init__(self, code: Any) -> None:
-        self.code = str(code)
 
 
 def noun(number: float, forms: str) -> str:

@@ -44,9 +44,10 @@ def text_of(said: Reason, language: str) -> str:
 
 
 def _worded(code: str, values: Mapping[str, Value], language: str) -> str:
-    return _template(language).fill(languages()[language].texts[code], values)
+    return _template(code, language).fill(values)
 
 
 @functools.cache
-def _template(language: str) -> Template:
-    return Template(languages()[language])
+def _template(code: str, language: str) -> Template:
+    known = languages()[language]
+    return Template(known.texts[code], known)
