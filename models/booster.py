@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.tree_shap import read_tree_shap
 from models.trees import read_trees
 from vedette.errors import ModelError
 
@@ -45,6 +46,7 @@ class Booster:
         )  # fmt: skip
         self._columns = columns
         self._trees = read_trees(text, columns)
+        self._shap = read_tree_shap(text, self._trees) if self._trees else None
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
@@ -57,8 +59,10 @@ class Booster:
         return self._predict(matrix, _RAW, 1)[:, 0]
 
     def contributions(self, matrix: Floats) -> Floats:
-        """Return the contributions of the features to the log-odds (TreeSHAP), and of a constant, float64[n, f + 1]."""
-        return self._predict(matrix, _CONTRIBUTIONS, len(self._columns) + 1)
+        """Return the contributions of the features to the log-odds (TreeSHAP), float64[n, features of the booster]."""
+        if self._trees and self._shap:
+            return self._shap.contributions(self._trees, matrix, len(self._columns))
+        return self._predict(matrix, _CONTRIBUTIONS, len(self._columns) + 1)[:, :-1]  # the last is a constant
 
     def _predict(self, matrix: Floats, kind: int, width: int) -> Floats:
         rows = np.ascontiguousarray(np.take(matrix, self._columns, axis=1), np.float64)

@@ -74,7 +74,7 @@ class Scorer:
             float64 [k, features of the model].
         """
         self._check_width(matrix)
-        return self._booster.contributions(matrix)[:, :-1] if len(matrix) else np.empty((0, len(self.names)))
+        return self._booster.contributions(matrix) if len(matrix) else np.empty((0, len(self.names)))
 
     def column(self, name: str) -> int:
         """Return the place of a feature in a matrix as in `predict`."""

@@ -4,6 +4,7 @@ Walked are trees of the usual form, with numerical splits where NaN or nothing s
 form is left to LightGBM.
 """
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numba
@@ -42,7 +43,7 @@ class Trees(NamedTuple):
     def margins(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the sum of all trees for each row of a matrix, float64[n]."""
         out = np.zeros(len(matrix))
-        _walk(_fixed(np.ascontiguousarray(matrix)), *self, out)
+        _walk(as_read_only(np.ascontiguousarray(matrix)), *self, out)
         return out
 
 
@@ -53,18 +54,29 @@ def read_trees(text: str, columns: NDArray[np.int64]) -> Trees | None:
         text: The booster in LightGBM's text format.
         columns: For each feature of the booster, its column in the matrices to score.
     """
-    head, *bodies = text.partition("\nend of trees")[0].split("\nTree=")
+    head = text.partition("\nTree=")[0]
     if "\nnum_tree_per_iteration=1\n" not in head or "\naverage_output" in head:
         return None
     trees: list[Trees] = []
     nodes = 0
-    for body in bodies:
-        tree = _tree(dict(line.split("=", 1) for line in body.splitlines() if "=" in line), columns, nodes)
+    for fields in tree_fields(text):
+        tree = _tree(fields, columns, nodes)
         if tree is None:
             return None
         trees.append(tree)
         nodes += len(tree.value)
-    return Trees(*(_fixed(np.concatenate(arrays)) for arrays in zip(*trees, strict=True))) if trees else None
+    return Trees(*(as_read_only(np.concatenate(arrays)) for arrays in zip(*trees, strict=True))) if trees else None
+
+
+def tree_fields(text: str) -> Iterator[dict[str, str]]:
+    """Yield the lines of each tree of a booster in LightGBM's text format, by name."""
+    for body in text.partition("\nend of trees")[0].split("\nTree=")[1:]:
+        yield dict(line.split("=", 1) for line in body.splitlines() if "=" in line)
+
+
+def numbers_of(fields: dict[str, str], name: str) -> NDArray[np.float64]:
+    """Return the numbers of a line of a tree; none if the line is missing."""
+    return np.array(fields.get(name, "").split(), np.float64)
 
 
 def _tree(fields: dict[str, str], columns: NDArray[np.int64], first: int) -> Trees | None:
@@ -75,20 +87,16 @@ def _tree(fields: dict[str, str], columns: NDArray[np.int64], first: int) -> Tre
         columns: As for `read_trees`.
         first: Number of the first split; the other splits follow, then the leaves.
     """
-
-    def numbers(name: str) -> NDArray[np.float64]:
-        return np.array(fields.get(name, "").split(), np.float64)
-
-    decision = numbers("decision_type").astype(np.int64)
+    decision = numbers_of(fields, "decision_type").astype(np.int64)
     if (decision & (_CATEGORICAL | _MISSING_ZERO)).any() or fields.get("is_linear", "0") != "0":
         return None
-    splits, leaf = len(decision), numbers("leaf_value")
+    splits, leaf = len(decision), numbers_of(fields, "leaf_value")
     if len(leaf) != splits + 1:
         return None
-    child = np.column_stack([numbers("right_child"), numbers("left_child")]).astype(np.int32)
+    child = np.column_stack([numbers_of(fields, "right_child"), numbers_of(fields, "left_child")]).astype(np.int32)
     child = np.where(child >= 0, child, splits + ~child).astype(np.int32)
     leaves = np.arange(splits, splits + len(leaf))
-    threshold = numbers("threshold")
+    threshold = numbers_of(fields, "threshold")
     # Where NaN is not what is missing, LightGBM takes it for zero.
     nan_left = np.where(decision & _MISSING_NAN, decision & _DEFAULT_LEFT, threshold >= 0)
     # A value near zero, of either sign, goes where zero goes.
@@ -97,7 +105,9 @@ def _tree(fields: dict[str, str], columns: NDArray[np.int64], first: int) -> Tre
     return Trees(
         root=np.array([first], np.int32),
         depth=np.array([_depth(child, splits)], np.int32),
-        column=np.append(columns[numbers("split_feature").astype(np.int64)], np.zeros(len(leaf))).astype(np.int32),
+        column=np.append(columns[numbers_of(fields, "split_feature").astype(np.int64)], np.zeros(len(leaf))).astype(
+            np.int32
+        ),
         threshold=np.append(threshold, np.zeros(len(leaf))),
         nan_left=np.append(nan_left != 0, np.zeros(len(leaf))).astype(np.int32),
         child=(first + np.vstack([child, np.column_stack([leaves, leaves])])).astype(np.int32),
@@ -114,8 +124,8 @@ def _depth(child: NDArray[np.int32], splits: int) -> int:
     return depth
 
 
-def _fixed(array: NDArray[Any]) -> NDArray[Any]:
-    """Return an array read-only: the kernel would be compiled again for one that may be written."""
+def as_read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Return an array that cannot be written: a kernel would be compiled again for one that can."""
     view = array.view()
     view.flags.writeable = False
     return view
