@@ -25,7 +25,9 @@ demo: .venv/.runtime ## the whole system on this machine, with simulated payment
 	@$(BIN)/vedette demo $(ARGS)
 
 # Kernels are compiled once, before several processes of pytest would each do it.
+# What failed in an earlier run is forgotten, so that scripts/test-again knows the failures of this one.
 test: .venv/.dev ## format, lint, types, import contracts and all tests
+	@rm -f .pytest_cache/v/cache/lastfailed
 	@$(MAKE) --no-print-directory lint
 	@echo '== feature kernels'
 	@$(BIN)/vedette features compile
