@@ -52,6 +52,10 @@ class Table(Protocol):
         """The topic, without prefix; also the table's name."""
 
     @property
+    def expires(self) -> bool:
+        """Whether its rows are deleted once they are older than the retention."""
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns that every row has."""
 

@@ -53,6 +53,7 @@ class FeatureTable:
     """The feature log as a table, see `archive.columns.Table`."""
 
     topic: Name = Name.FEATURES
+    expires: bool = True
 
     @cached_property
     def schema(self) -> pa.Schema:

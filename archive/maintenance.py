@@ -61,7 +61,7 @@ def compact(settings: ArchiveSettings, clock: Clock, *, kept_h: int = _KEPT_H) -
         delta = open_table(settings, table)
         before = len(delta.file_uris())
         expired = 0
-        if settings.retention_days:
+        if settings.retention_days and table.expires:
             oldest = datetime.fromtimestamp(clock.now_ms() / 1000, UTC).date() - timedelta(days=settings.retention_days)
             expired = int(delta.delete(f"{DAY} < '{oldest.isoformat()}'")["num_deleted_rows"] or 0)
         days = _scattered(delta)

@@ -73,7 +73,11 @@ SELECT
     l.source AS label_source,
     l.labelled_at,
     p.produced_at,
-    s.produced_at AS decided_at
+    s.produced_at AS decided_at,
+    p.kafka_partition,
+    p.kafka_offset,
+    s.kafka_partition AS decision_partition,
+    s.kafka_offset AS decision_offset
 FROM payment p
 LEFT JOIN standing s USING (transaction_id, account_id)
 LEFT JOIN final_decision f USING (transaction_id, account_id)

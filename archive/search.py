@@ -1,6 +1,7 @@
 """Queries on the archive, answered by DuckDB over the files of the tables."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from archive.columns import DAY
 from archive.feature_table import feature_names
 from archive.service import open_table, storage_options
 from archive.tables import TABLES
-from vedette.errors import InputError
+from vedette.errors import InputError, UnavailableError
 from vedette.events import EXTRA, Action
 from vedette.settings import ArchiveSettings
 from vedette.topics import Name
@@ -24,6 +25,8 @@ _PAYMENTS = Path(__file__).with_name("payments.sql").read_text(encoding="utf-8")
 _MS = 1000
 _MEMORY = "2GB"
 """Memory limit; larger results are sorted on disk."""
+_AT_ONCE = 50_000
+"""Rows of a piece of a large answer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +156,7 @@ class Archive:
         wanted = [sql for name, sql in _OF_OUTCOME.items() if name in values]
         days = _days(question)
         only = None
-        transactions: _View | pa.Table = _View(Name.TRANSACTIONS, days, question.account)
+        transactions: View | pa.Table = View(Name.TRANSACTIONS, days, question.account)
         if question.account or question.transaction:  # the rest is only on the days of these few payments
             transactions = self._ask(
                 [transactions],
@@ -162,11 +165,11 @@ class Archive:
             )
             only = tuple(sorted({moment.date() for moment in transactions["event_time"].to_pylist()}))
         views = [
-            _View(Name.DECISIONS, days, question.account, only),  # dated like their payment
-            _View(Name.LABELS, days, question.account, only),
-            _View(Name.CHALLENGES, (days[0], None), question.account),  # issued later
+            View(Name.DECISIONS, days, question.account, only),  # dated like their payment
+            View(Name.LABELS, days, question.account, only),
+            View(Name.CHALLENGES, (days[0], None), question.account),  # issued later
         ]
-        if isinstance(transactions, _View):
+        if isinstance(transactions, View):
             views.append(transactions)
         else:
             self._duck.execute("DROP VIEW IF EXISTS transactions")
@@ -174,6 +177,26 @@ class Archive:
         payments = f"SELECT * FROM ({_PAYMENTS.format(filter=_all(asked))}) WHERE {_all(wanted)}"  # noqa: S608, values are bound
         query = f"WITH payments AS ({payments}) {select}"
         return self._ask(views, query, _named_in(values, [query]))
+
+    def stream(
+        self, views: list["View"], query: str, values: dict[str, Any], tables: Mapping[str, pa.Table] | None = None
+    ) -> pa.RecordBatchReader:
+        """Return the answer of SQL over views of tables, and over tables given by name, piece by piece.
+
+        Only the answer to the last question can be read.
+        """
+        for name, table in (tables or {}).items():
+            self._duck.register(name, table)
+        self._make(views, by_name=True)
+        return self._duck.sql(query, params=values).to_arrow_reader(_AT_ONCE)
+
+    def has(self, name: Name) -> bool:
+        """Return whether the archive has a table: one written by an earlier version may lack it."""
+        try:
+            self._open(name)
+        except UnavailableError:
+            return False
+        return True
 
     def history(self, transaction: str) -> list[PaymentHistory]:
         """Return everything that is archived about a transaction; an entry for each account that used its id."""
@@ -185,7 +208,7 @@ class Archive:
         messages = {}
         for name in (Name.DECISIONS, Name.ALERTS, Name.CHALLENGES, Name.LABELS):
             dated_like_payment = name is not Name.CHALLENGES
-            view = _View(name, (day, day if dated_like_payment else None), payment["account_id"])
+            view = View(name, (day, day if dated_like_payment else None), payment["account_id"])
             query = (
                 f"SELECT * FROM {name} WHERE transaction_id = $transaction AND account_id = $account "  # noqa: S608, a topic
                 "ORDER BY kafka_partition, kafka_offset"
@@ -195,7 +218,7 @@ class Archive:
 
     def _features(self, day: date, key: dict[str, str]) -> tuple[dict[str, float], str]:
         """Return the features of a payment, and the hash of their catalogue."""
-        view = _View(Name.FEATURES, (day, day), key["account"])
+        view = View(Name.FEATURES, (day, day), key["account"])
         query = (
             "SELECT * FROM features WHERE transaction_id = $transaction AND account_id = $account "
             "ORDER BY kafka_partition, kafka_offset, kafka_row LIMIT 1"  # published again means published identically
@@ -213,7 +236,7 @@ class Archive:
         self._delta[name] = open_table(self._settings, self._tables[name])
         return self._delta[name]
 
-    def _ask(self, views: list["_View"], query: str, values: dict[str, Any]) -> pa.Table:
+    def _ask(self, views: list["View"], query: str, values: dict[str, Any]) -> pa.Table:
         """Answer a query over views of tables.
 
         Files are taken to have the columns of their table, which is so unless a later version has added one: to read
@@ -226,12 +249,12 @@ class Archive:
             self._make(views, by_name=True)
             return self._duck.sql(query, params=values).to_arrow_table()
 
-    def _make(self, views: list["_View"], *, by_name: bool) -> None:
+    def _make(self, views: list["View"], *, by_name: bool) -> None:
         for view in views:
             self._duck.execute(f"DROP VIEW IF EXISTS {view.table}")
             self._create(view, by_name=by_name)
 
-    def _create(self, view: "_View", *, by_name: bool) -> None:
+    def _create(self, view: "View", *, by_name: bool) -> None:
         """Create a view of a table's rows of some days, empty if there are none."""
         delta = self._open(view.table)
         bounds = zip((">=", "<="), view.days, strict=True)
@@ -264,7 +287,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class _View:
+class View:
     """Rows of a table: from the first day to the last, of an account if it is named, and only of some days if given."""
 
     table: Name

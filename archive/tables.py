@@ -10,6 +10,7 @@ import pyarrow as pa
 from msgspec import UNSET, inspect
 
 from archive.columns import PLACE, TIME, US_PER_MS, PublishedMessage, Table, place
+from archive.control_table import ControlTable
 from archive.feature_table import FeatureTable
 from vedette.events import Alert, CallCheck, Challenge, Decision, Event, Label, Transaction
 from vedette.reading import UNREADABLE
@@ -24,11 +25,13 @@ class EventTable:
         topic: The topic, without prefix; also the table's name.
         event: The type of its messages.
         dated_by: The field of the event whose UTC day is the row's partition.
+        expires: See `archive.columns.Table`.
     """
 
     topic: Name
     event: type[Event]
     dated_by: str
+    expires: bool = True
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -74,6 +77,7 @@ TABLES: tuple[Table, ...] = (
     EventTable(Name.CHALLENGES, Challenge, "issued_at"),
     EventTable(Name.CALLS, CallCheck, "started_at"),
     FeatureTable(),
+    ControlTable(),
 )
 
 

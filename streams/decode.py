@@ -132,18 +132,28 @@ def decode_by_event(records: Sequence[Record], max_future_ms: float) -> tuple[Tr
     columns = list(zip(*rows, strict=True)) if rows else [()] * (len(SCHEMA) + 1)
     extra = list(columns[_EXTRA])
     arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=False)]
-    arrays[_ADDRESS], refused = canonical_addresses(arrays[_ADDRESS])
-    batch = pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
     latest = np.fromiter((record.timestamp for record in good), np.float64, len(good)) + max_future_ms
-    refused |= misspelt(batch) | (batch.column("event_time").to_numpy() > latest)
-    refused |= _incomplete(batch)
-    if refused.any():
-        for row in np.flatnonzero(refused).tolist():
+    batch, wrong = refused(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), latest)
+    if wrong.any():
+        for row in np.flatnonzero(wrong).tolist():
             rejects.append(Reject(good[row], "ValidationError", _reason(events[row], good[row])))
-        keep = np.flatnonzero(~refused).tolist()
-        batch = batch.filter(pa.array(~refused))
+        keep = np.flatnonzero(~wrong).tolist()
+        batch = batch.filter(pa.array(~wrong))
         good, extra = [good[row] for row in keep], [extra[row] for row in keep]
     return Transactions(batch, good, extra), rejects
+
+
+def refused(batch: pa.RecordBatch, latest: NDArray[np.float64]) -> tuple[pa.RecordBatch, NDArray[np.bool_]]:
+    """Return n transactions with their addresses in canonical text, and bool[n], which of them are not valid.
+
+    Args:
+        batch: In the columns of SCHEMA.
+        latest: float64[n], the latest event time of each.
+    """
+    addresses, wrong = canonical_addresses(batch.column(_ADDRESS))
+    batch = batch.set_column(_ADDRESS, SCHEMA.field(_ADDRESS), addresses)
+    wrong |= misspelt(batch) | (batch.column("event_time").to_numpy() > latest) | _incomplete(batch)
+    return batch, wrong
 
 
 def _incomplete(batch: pa.RecordBatch) -> NDArray[np.bool_]:

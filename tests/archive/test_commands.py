@@ -73,6 +73,7 @@ def test_nothing_found_is_exit_code_1(vedette: Run) -> None:
     assert code == 1
     assert "no payment" in text
     assert vedette("show", "t99")[0] == 1
+    assert vedette("prove", "t99")[0] == 1
 
 
 def test_find_prints_json_csv_and_parquet(vedette: Run, tmp_path: Path) -> None:
@@ -133,11 +134,11 @@ def test_compact_says_what_it_did(vedette: Run) -> None:
     assert "transactions: 3 files -> 2" in text
     tables = json.loads(vedette("archive", "compact", "--json")[1])["tables"]
     assert {table["table"] for table in tables} == {
-        "transactions", "decisions", "labels", "alerts", "challenges", "calls", "features"
+        "transactions", "decisions", "labels", "alerts", "challenges", "calls", "features", "control"
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [("archive", "compact"), ("find",), ("show", "t1")])
+@pytest.mark.parametrize("command", [("archive", "compact"), ("find",), ("show", "t1"), ("prove", "t1")])
 def test_where_no_archive_is_commands_say_how_to_make_one(command: tuple[str, ...], tmp_path: Path) -> None:
     """The error names the place and the command that writes an archive, whatever is asked of it."""
     file = tmp_path / "vedette.toml"
