@@ -223,8 +223,12 @@ def _by_scenario(rows: "list[dict[str, Any]]", rate: str, name: str) -> "Table":
 
 def _title(row: "dict[str, Any]") -> str:
     title = str(row["model"]) if row["imbalance"] == "none" else f"{row['model']} + {row['imbalance']}"
-    features = {"published": "15 features", "settled": "no live features"}.get(row["features"], "all features")
-    return f"{title}, {features}, {row['history']} d" if row["history"] else title
+    if row["features"] == "settled":
+        title += ", no live features"
+    if not row["history"]:
+        return title
+    features = {"published": ", 15 features", "all": ", all features"}.get(row["features"], "")
+    return f"{title}{features}, {row['history']} d"
 
 
 def _with_interval(row: "dict[str, Any]", name: str) -> str:

@@ -68,20 +68,28 @@ def read_tree_shap(text: str, trees: Trees) -> TreeShap | None:
     entries: list[_Entry] = []
     terms: list[NDArray[np.float64]] = []
     for fields in tree_fields(text):
-        counts = numbers_of(fields, "internal_count"), numbers_of(fields, "leaf_count")
+        sizes = numbers_of(fields, "internal_count"), numbers_of(fields, "leaf_count")
         values = numbers_of(fields, "leaf_value")
-        if not _explicable(*counts, values):
+        if not _explicable(*sizes, values):
             return None
         splits.append(len(values) - 1)
         leaf.append(leaf[-1] + len(values))
-        for value, found in zip(values.tolist(), _paths(fields, *counts), strict=True):
+        for value, found in zip(values.tolist(), _paths(fields, *sizes), strict=True):
             entries += found
             path.append(len(entries))
             terms.append(_terms(value, np.array([entry.passed for entry in found])))
             term.append(term[-1] + len(terms[-1]))
-    narrow = (np.array(numbers, np.int32) for numbers in (splits, leaf, path, term, [e.feature for e in entries]))
-    wide = (np.array(numbers, np.int64) for numbers in ([e.left for e in entries], [e.right for e in entries]))
-    return TreeShap(trees.root, *map(as_read_only, (*narrow, *wide, np.concatenate(terms))))
+    return TreeShap(
+        split=trees.root,
+        splits=as_read_only(np.array(splits, np.int32)),
+        leaf=as_read_only(np.array(leaf, np.int32)),
+        path=as_read_only(np.array(path, np.int32)),
+        term=as_read_only(np.array(term, np.int32)),
+        feature=as_read_only(np.array([entry.feature for entry in entries], np.int32)),
+        left=as_read_only(np.array([entry.left for entry in entries], np.int64)),
+        right=as_read_only(np.array([entry.right for entry in entries], np.int64)),
+        terms=as_read_only(np.concatenate(terms)),
+    )
 
 
 def _explicable(split_count: NDArray[np.float64], leaf_count: NDArray[np.float64], values: NDArray[np.float64]) -> bool:

@@ -33,7 +33,7 @@ class Template:
     def __init__(self, text: str, language: Language) -> None:
         self._language = language
         self._parts = [
-            (literal, name, self._format(spec or "") if name is not None else None)
+            (literal, name or "", self._format(spec or "") if name is not None else None)
             for literal, name, spec, _ in string.Formatter().parse(text)
         ]
 
