@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 
 from archive.feature_table import feature_names
 from archive.search import Archive, Question, View
-from vedette.control import PolicyRecord
 from vedette.topics import Name
 
 _FEW = 50
@@ -98,15 +96,6 @@ def transactions_before(archive: Archive, found: Evidence) -> pa.RecordBatchRead
     The columns are those of the table, with times in milliseconds, and `arrived`.
     """
     return _before(archive, found, Name.TRANSACTIONS, "event_time, account_opened_at")
-
-
-def policies(archive: Archive) -> list[PolicyRecord]:
-    """Return the policies that were put into force while the control topic was archived, the oldest first."""
-    if not archive.has(Name.CONTROL):
-        return []
-    query = "SELECT record FROM control WHERE kind = 'policy' ORDER BY kafka_partition, kafka_offset"
-    records = _read(archive, Name.CONTROL, None, query)["record"].to_pylist()
-    return [msgspec.json.decode(record, type=PolicyRecord) for record in records]
 
 
 def _before(archive: Archive, found: Evidence, name: Name, times: str) -> pa.RecordBatchReader:

@@ -1,10 +1,12 @@
 """Queries on the archive, answered by DuckDB over the files of the tables."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from tempfile import gettempdir
 from types import TracebackType
 from typing import Any, Self
 
@@ -129,8 +131,9 @@ class Archive:
         self._tables = {table.topic: table for table in TABLES}
         self._delta: dict[Name, DeltaTable] = {}
         self._open(Name.TRANSACTIONS)  # where it is not, there is no archive
-        self._duck = duckdb.connect()
-        self._duck.execute(f"SET TimeZone = 'UTC'; SET memory_limit = '{_MEMORY}'; SET parquet_metadata_cache = true")
+        scratch = f"{gettempdir()}/vedette-archive-{os.getpid()}"
+        self._duck = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": scratch})
+        self._duck.execute("SET TimeZone = 'UTC'; SET parquet_metadata_cache = true")
 
     def __enter__(self) -> Self:
         return self
@@ -150,11 +153,21 @@ class Archive:
 
     def ask(self, question: Question, select: str) -> pa.Table:
         """Return the answer of SQL over `payments`, which are those that match a query; its limit is `$limit`."""
+        views, query, values = self._asked(question, select)
+        return self._ask(views, query, values)
+
+    def ask_in_pieces(self, question: Question, select: str) -> pa.RecordBatchReader:
+        """Return the answer of SQL over `payments` and the other tables piece by piece; see `ask` and `stream`."""
+        views, query, values = self._asked(question, select)
+        return self.stream(views, query, values)
+
+    def _asked(self, question: Question, select: str) -> tuple[list["View"], str, dict[str, Any]]:
+        """Return views, SQL and values of a query; transactions are a table already where they are few."""
         values = {name: value for name, value in asdict(question).items() if value not in (None, "")}
         values |= {name: _moment(values[name]) for name in ("since", "until") if name in values}
         asked = [sql for name, sql in _OF_PAYMENT.items() if name in values]
         wanted = [sql for name, sql in _OF_OUTCOME.items() if name in values]
-        days = _days(question)
+        days = days_of(question)
         only = None
         transactions: View | pa.Table = View(Name.TRANSACTIONS, days, question.account)
         if question.account or question.transaction:  # the rest is only on the days of these few payments
@@ -176,7 +189,7 @@ class Archive:
             self._duck.register(Name.TRANSACTIONS, transactions)
         payments = f"SELECT * FROM ({_PAYMENTS.format(filter=_all(asked))}) WHERE {_all(wanted)}"  # noqa: S608, values are bound
         query = f"WITH payments AS ({payments}) {select}"
-        return self._ask(views, query, _named_in(values, [query]))
+        return views, query, _named_in(values, [query])
 
     def stream(
         self, views: list["View"], query: str, values: dict[str, Any], tables: Mapping[str, pa.Table] | None = None
@@ -306,7 +319,8 @@ def _all(conditions: list[str]) -> str:
     return " AND ".join(conditions) or "TRUE"
 
 
-def _days(question: Question) -> tuple[date | None, date | None]:
+def days_of(question: Question) -> tuple[date | None, date | None]:
+    """Return the first and the last UTC day that a query asks for; None is without end."""
     first = _moment(question.since).date() if question.since is not None else None
     last = _moment(question.until - 1).date() if question.until is not None else None
     return first, last

@@ -57,7 +57,7 @@ class TableWriter:
 
     def position(self, partition: int) -> int | None:
         """Return the next offset of a partition, or None if nothing of it is archived yet."""
-        return self._delta.transaction_version(self._application(partition))
+        return self._delta.transaction_version(application(self._topic, partition))
 
     def append(self, rows: pa.Table, positions: Mapping[int, int]) -> None:
         """Append rows and move the positions in one step.
@@ -71,7 +71,9 @@ class TableWriter:
             UnavailableError: The storage does not accept the rows.
         """
         properties = CommitProperties(
-            app_transactions=[Transaction(self._application(number), offset) for number, offset in positions.items()]
+            app_transactions=[
+                Transaction(application(self._topic, number), offset) for number, offset in positions.items()
+            ]
         )
         try:
             write_deltalake(
@@ -90,5 +92,7 @@ class TableWriter:
             raise UnavailableError(f"archive {self._uri} cannot be written: {error}") from error
         self._delta.update_incremental()
 
-    def _application(self, partition: int) -> str:
-        return f"{self._topic}:{partition}"
+
+def application(topic: str, partition: int) -> str:
+    """Return the name under which a table has the position of a partition; the topic is named with its prefix."""
+    return f"{topic}:{partition}"

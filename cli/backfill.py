@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from contextlib import closing, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from cli.archived import ARCHIVE, SINCE, UNTIL, archived_period, moments
 from cli.context import limits_of, settings_of
 from cli.engine import Engine, cluster_of
 from cli.progress import bars, shown, total_rows
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from cli.progress import Show
     from features.backfill import Backfill
     from features.history import History
+    from features.load import Positions
     from vedette import Settings
 
 
@@ -29,6 +31,7 @@ class Start(StrEnum):
 
     beginning = "beginning"
     end = "end"
+    archive = "archive"
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +41,12 @@ def register(app: typer.Typer) -> None:
 
 def backfill(
     ctx: typer.Context,
-    files: list[Path] = typer.Argument(metavar="FILE…", help=".csv or .parquet files of transactions, in any order"),
+    files: list[Path] = typer.Argument(
+        [], metavar="[FILE…]", help=".csv or .parquet files of transactions, in any order"
+    ),
+    archive: bool = ARCHIVE,
+    since: str = SINCE,
+    until: str = UNTIL,
     mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="mapping of their columns"),
     labels: Path | None = typer.Option(
         None, "--labels", metavar="FILE", help=".parquet, .csv or .jsonl file with transaction_id, fraud, labelled_at"
@@ -47,7 +55,9 @@ def backfill(
     load: bool = typer.Option(False, "--load", help="write the final state into Redis, for workers to start from"),
     overwrite: bool = typer.Option(False, "--overwrite", help="with --load: delete existing state"),
     stream_from: Start = typer.Option(
-        Start.beginning, "--stream-from", help="with --load: position from which workers read the topics"
+        Start.beginning,
+        "--stream-from",
+        help="with --load: position from which workers read the topics; archive: behind what is archived",
     ),
     policy: Path | None = typer.Option(
         None,
@@ -93,6 +103,10 @@ def backfill(
 
     if not (output or load):
         raise InputError("backfill has nothing to do", remedy="give --output FILE, --load or both")
+    if bool(files) == archive:
+        raise InputError("which transactions are to be read?", remedy="give either FILE… or --archive")
+    if stream_from is Start.archive and not archive:
+        raise InputError("--stream-from archive needs --archive")
     cluster = cluster_of(engine, scheduler, workers)
     settings = settings_of(ctx) if load else None
     if settings:
@@ -111,13 +125,19 @@ def backfill(
     )
     with (
         tempfile.TemporaryDirectory(prefix="vedette-backfill-", dir=scratch) as room,
-        RejectFile(reject or Path(f"{files[0].stem}.rejects.csv")) as rejected,
+        RejectFile(reject or Path(f"{files[0].stem if files else 'archive'}.rejects.csv")) as rejected,
         bars() as bar,
+        archived_period(settings_of(ctx), *moments(since, until)) if archive else nullcontext() as period,
     ):
         batches = [read_batches(file, known, on_reject=rejected.add) for file in files]
-        total = total_rows(files)
+        total = None if period else total_rows(files)
         with (
-            opened(chain.from_iterable(batches), Path(room), labels=labels, on_read=bar("reading", total)) as history,
+            opened(
+                period.history() if period else chain.from_iterable(batches),
+                Path(room),
+                labels=labels,
+                on_read=bar("reading", total),
+            ) as history,
             cluster as address,
         ):
             frames = (
@@ -128,7 +148,8 @@ def backfill(
             frames = shown(frames, bar("features", total))
             rows = write_frame(output, frames, state.label_delay) if output else sum(map(len, frames))
         if settings:
-            _load(settings, state, overwrite, stream_from, bar("states", len(state.accounts) + len(state.entities)))
+            positions = _positions(settings, stream_from)
+            _load(settings, state, overwrite, positions, bar("states", len(state.accounts) + len(state.entities)))
     summary = {
         "rows": rows,
         "accounts": len(state.accounts),
@@ -154,15 +175,26 @@ def _spread(history: History, scheduler: str, scratch: Path, state: Backfill, sh
         yield from spread(history, client, scratch, state, on_part=show)
 
 
-def _load(settings: Settings, state: Backfill, overwrite: bool, start: Start, show: Show) -> None:
-    from features.load import load_state
-    from features.store import RedisStore
+def _positions(settings: Settings, start: Start) -> Positions | None:
+    """Return the offsets from which workers read; None for the beginning."""
     from producers.aligner import BrokerEnds
     from vedette.topics import WORKER_INPUTS
 
-    positions = None
-    if start is Start.end:
-        with closing(BrokerEnds(settings)) as ends:
-            positions = {topic: ends(topic) for topic in WORKER_INPUTS}
+    if start is Start.beginning:
+        return None
+    with closing(BrokerEnds(settings)) as ends:
+        positions = {topic: ends(topic) for topic in WORKER_INPUTS}
+    if start is Start.archive:
+        from archive.past import positions as archived
+
+        # Activity of what is read again comes with it.
+        positions |= archived(settings)
+    return positions
+
+
+def _load(settings: Settings, state: Backfill, overwrite: bool, positions: Positions | None, show: Show) -> None:
+    from features.load import load_state
+    from features.store import RedisStore
+
     with closing(RedisStore(settings.redis)) as store:
         load_state(state, store, settings.topics.partitions, overwrite=overwrite, positions=positions, on_progress=show)

@@ -101,7 +101,8 @@ def _loaded(settings: Settings, files: list[Path], mapping: str, labels: Path | 
 
 
 def _proofs(settings: Settings, archive: Archive, found: Evidence, start: Backfill | None) -> Iterator[Proof]:
-    from archive.evidence import labels_before, policies, transactions_before
+    from archive.evidence import labels_before, transactions_before
+    from archive.past import control_records
     from features.backfill import Backfill
     from features.identity import identity_of
     from streams.history.prove import Proof, Prover
@@ -109,7 +110,7 @@ def _proofs(settings: Settings, archive: Archive, found: Evidence, start: Backfi
     from streams.history.versions import PastVersions
 
     identity = identity_of(settings.identity)
-    versions = PastVersions(settings, policies(archive))
+    versions = PastVersions(settings, control_records(archive))
     prover = Prover(settings.features.label_delay, identity, versions.scorer, versions.policy)
     payments = found.payments.to_pylist()
     places = {(row["kafka_partition"], row["kafka_offset"]): place for place, row in enumerate(payments)}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.archived import ARCHIVE, SINCE, UNTIL, archived_period, moments
 from cli.context import settings_of
 from cli.feature_log import DAYS, JSON, read_feature_log
 
@@ -20,6 +21,9 @@ def register(app: typer.Typer) -> None:
 def retrain(
     ctx: typer.Context,
     days: float = DAYS,
+    archive: bool = ARCHIVE,
+    since: str = SINCE,
+    until: str = UNTIL,
     champion: str = typer.Option(
         "", "--champion", metavar="DIR|VERSION", help="[default: the folder the worker starts with]"
     ),
@@ -28,6 +32,8 @@ def retrain(
     as_json: bool = JSON,
 ) -> None:
     """Train the next model from the feature log and the labels so far, and compare it with the champion.
+
+    With --archive the payments of a period of event time are read, instead of the last --days of the topic.
 
     The comparison is on the latest week whose labels have had time to arrive, on which the new model of the comparison
     was not trained. Nothing is put into service: a better model is proposed for a trial.
@@ -47,7 +53,14 @@ def retrain(
 
         require_extra("models", "the registry (leave it out with --no-register)", "mlflow")
     current = load_scorer(chosen_folder(settings, champion))
-    log, labels = read_feature_log(ctx, days)
+    if archive:
+        with (
+            Console(stderr=True).status("reading the archive"),
+            archived_period(settings, *moments(since, until)) as period,
+        ):
+            log, labels = period.feature_log()
+    else:
+        log, labels = read_feature_log(ctx, days)
     with Console(stderr=True).status("training"):
         result = train_next(
             log,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.archived import ARCHIVE, archived_period, moments
 from cli.check import counted_rejections, inspect
 from cli.context import limits_of, settings_of
 from cli.engine import ENGINE, SCHEDULER, Engine, cluster_of
@@ -42,6 +43,7 @@ def train(
     file: Path | None = typer.Argument(None, help="file of past transactions with labels, sorted by time"),
     mapping: str = typer.Option("", "--mapping", metavar="NAME", help="mapping of the file's columns"),
     simulate: bool = typer.Option(False, "--simulate", help="train on simulated payments instead of a file"),
+    archive: bool = ARCHIVE,
     output: Path | None = typer.Option(None, "--output", metavar="DIR", help="[default: var/models/NAME]"),
     name: str = typer.Option("vedette", "--name", help="name of the model"),
     features: FeatureSet = typer.Option(
@@ -70,8 +72,11 @@ def train(
 ) -> None:
     """Train a model, evaluate it on the folds of the protocol, and write its folder.
 
-    The file is checked first, as by `vedette check`; data with errors and training with leakage are refused.
+    The data are checked first, as by `vedette check`; data with errors and training with leakage are refused. In the
+    archive a payment that nobody has reported counts as honest.
     """
+    from contextlib import nullcontext
+
     import msgspec
     from rich.console import Console
 
@@ -87,6 +92,7 @@ def train(
     from models.zoo.dask_boosting import learner
     from producers.mapping import load_mapping
     from vedette.clock import DAY, SystemClock
+    from vedette.errors import InputError
 
     cluster = cluster_of(engine, scheduler)
     notes = Console(stderr=True)
@@ -95,14 +101,21 @@ def train(
         delay = load_mapping(mapping).feature_delay_days(delay)
     protocol = Protocol(history=history, delay=delay)
     config = _config(recipe, seed=seed, contact_cost=contact_cost, threads=threads)
-    if not simulate:
-        rejections, on_reject = counted_rejections()
-        stop_on_errors(inspect(_of_file(file, mapping, since, until, on_reject), rejections, notes)[1])
-    batches = _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until, lambda _: None)
+    if simulate + archive + (file is not None) > 1:
+        raise InputError("there are several sources", remedy="give one of FILE, --archive and --simulate")
     chosen = {FeatureSet.all: NAMES, FeatureSet.settled: SETTLED, FeatureSet.published: PUBLISHED}[features]
-    frame = collect(
-        _counted(backfill(batches, Backfill(limits_of(ctx, policy), label_delay=delay * DAY)), notes), chosen
-    )
+    rejections, on_reject = counted_rejections()
+    with archived_period(settings_of(ctx), *moments(since, until)) if archive else nullcontext() as period:
+
+        def batches(on_reject: "Callable[[RejectedRow], None]") -> "Iterator[pa.RecordBatch]":
+            if period:
+                return period.history(labelled=True)
+            return _simulated(customers, days, seed) if simulate else _of_file(file, mapping, since, until, on_reject)
+
+        if not simulate:
+            stop_on_errors(inspect(batches(on_reject), rejections, notes)[1])
+        state = Backfill(limits_of(ctx, policy), label_delay=delay * DAY)
+        frame = collect(_counted(backfill(batches(lambda _: None), state), notes), chosen)
     folder = output or Path("var/models") / name
     with cluster as address, notes.status("training") as status:
         run = train_and_save(
@@ -170,7 +183,9 @@ def _of_file(
     from vedette.errors import InputError
 
     if file is None or not mapping:
-        raise InputError("there is nothing to train on", remedy="give FILE with --mapping NAME, or --simulate")
+        raise InputError(
+            "there is nothing to train on", remedy="give FILE with --mapping NAME, --archive, or --simulate"
+        )
     return read_batches(
         file,
         load_mapping(mapping),

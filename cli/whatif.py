@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from cli.archived import ARCHIVE, archived_period
 from cli.context import settings_of
 from cli.progress import bars
 
@@ -29,6 +30,7 @@ def whatif(
     ctx: typer.Context,
     file: Path | None = typer.Argument(None, help="a .csv or .parquet file [default: the transactions topic]"),
     mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="mapping of the file's columns"),
+    archive: bool = ARCHIVE,
     since: str = typer.Option(
         "", "--from", metavar="DATE", help="start of the comparison; earlier transactions build the state"
     ),
@@ -45,9 +47,9 @@ def whatif(
 ) -> None:
     """List every decision that another model or policy would change, without touching state or topics.
 
-    Transactions of the topic are compared with their recorded decisions; model and policy default to those that the
-    control topic has in force. Transactions of a file are compared with the decisions of the model and policy of
-    [decisions] in the settings, which are also the defaults.
+    Transactions of the topic or the archive are compared with their recorded decisions; model and policy default to
+    those that the control topic has in force, or had last when it was archived. Transactions of a file are compared
+    with the decisions of the model and policy of [decisions] in the settings, which are also the defaults.
     """
     import json
     import tempfile
@@ -60,11 +62,12 @@ def whatif(
     from streams.history.topic_history import past
     from streams.history.whatif import DecisionComparison, compare
     from vedette.clock import parse_time
+    from vedette.errors import InputError
     from vedette.events import MAX_TIME
 
+    if file and archive:
+        raise InputError("there are two sources", remedy="give either FILE or --archive")
     settings = settings_of(ctx)
-    control = None if file else read_control(settings)
-    new = strategy_in_force(settings, control, model=model, policy=policy)
     start_ms = parse_time(since) if since else 0
     end_ms = parse_time(until) if until else MAX_TIME
     state_ms = max(start_ms - parse_span(warm_up), 0) if warm_up else 0
@@ -72,18 +75,23 @@ def whatif(
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vedette-whatif-")))
         bar = stack.enter_context(bars())
-        if file:
-            old = strategy_in_force(settings, None)
-            history = stack.enter_context(_of_file(file, mapping, scratch, state_ms, end_ms, bar, rejected))
+        archived = stack.enter_context(archived_period(settings, state_ms, end_ms)) if archive else None
+        control = archived.control() if archived else None if file else read_control(settings)
+        new = strategy_in_force(settings, control, model=model, policy=policy)
+        old = strategy_in_force(settings, None) if file else None
+        if archived:
+            batches = archived.history(new.scorer.extra)
+        elif file:
+            batches = stack.enter_context(_of_file(file, mapping, scratch, state_ms, end_ms, bar, rejected)).in_order()
         else:
-            old = None
             history = stack.enter_context(
                 past(
                     settings, scratch, start_ms=state_ms, end_ms=end_ms, extra=new.scorer.extra,
                     on_read=lambda topic, messages: bar(f"reading {topic}", messages),
                 )
             )  # fmt: skip
-        changed = compare(history.in_order(), old, new, result, since=start_ms, on_progress=bar("replaying", None))
+            batches = history.in_order()
+        changed = compare(batches, old, new, result, since=start_ms, on_progress=bar("replaying", None))
         if output:
             write_frame(output, changed)
         else:

@@ -22,7 +22,7 @@ from vedette.reading import UNREADABLE
 from vedette.settings import Settings
 from vedette.topics import Name
 
-_OWN = (
+OWN = (
     "transaction_id", "account_id", "event_time", "amount", "role", "model", "action", "shadow_model", "shadow_score",
     "shadow_action", "score",
 )  # fmt: skip
@@ -33,7 +33,7 @@ class FeatureLog:
     """Payments in order of event time, each once.
 
     Attributes:
-        table: A row per payment with the columns of _OWN: the deciding model (`role`, `model`), its score and action,
+        table: A row per payment with the columns of OWN: the deciding model (`role`, `model`), its score and action,
             and those of the other of champion and challenger (empty, NaN and -1 without one).
         names: Names of the columns of `matrix`: the catalogue's features, then `extra.*`.
         matrix: float64 [n, len(names)].
@@ -114,7 +114,7 @@ def read_log(settings: Settings, since_ms: int) -> FeatureLog:
     extra = tuple(sorted(name for name in table.schema.names if name.startswith(EXTRA)))
     names = (*NAMES, *extra)
     matrix = np.column_stack([pc.fill_null(table[name], np.nan).to_numpy() for name in names])
-    return FeatureLog(table.select(list(_OWN)), names, matrix, skipped)
+    return FeatureLog(table.select(list(OWN)), names, matrix, skipped)
 
 
 def read_labels(settings: Settings) -> dict[str, Label]:

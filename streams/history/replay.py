@@ -23,7 +23,7 @@ from features.kernel_entity import DELAYED_PART
 from features.signals import KINDS
 from features.transaction_schema import SCHEMA
 from streams.activity import columns_of_labels
-from streams.decode import refused
+from streams.history.archived import valid
 from vedette.errors import InputError
 from vedette.events import MAX_TIME, Label, canonical
 from vedette.partitioner import partition_of
@@ -125,21 +125,12 @@ class Replay:
         for piece in pieces:
             if len(found) == len(wanted) and not self._looks:
                 break
-            batch = self._valid(piece)
+            batch = valid(piece, self.max_future_ms, ("extra", "kafka_partition", "kafka_offset", "arrived"))
             for first, end in self._parts(batch):
                 found |= self._advance(batch.slice(first, end - first), wanted, entities)
                 self._look(batch.column("arrived")[end - 1].as_py() + min(SHIFTS_MS))  # no earlier look is to come
         self._look(MAX_TIME)
         yield from found.items()
-
-    def _valid(self, piece: pa.RecordBatch) -> pa.RecordBatch:
-        """Return the transactions that the worker took."""
-        columns = [piece.column(field.name).cast(field.type) for field in SCHEMA]
-        latest = piece.column("produced_at").to_numpy() + self.max_future_ms
-        batch, wrong = refused(pa.RecordBatch.from_arrays(columns, schema=SCHEMA), latest)
-        for name in ("extra", "kafka_partition", "kafka_offset", "arrived"):
-            batch = batch.append_column(name, piece.column(name))
-        return batch.filter(pa.array(~wrong)) if wrong.any() else batch
 
     def _parts(self, batch: pa.RecordBatch) -> Iterator[tuple[int, int]]:
         """Yield first row and end of parts in which no label takes effect, each with the labels before it applied."""

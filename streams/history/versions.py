@@ -9,7 +9,7 @@ from features.catalogue import NAMES
 from models.registry.resolve import chosen_scorer
 from models.scorer import Scorer, load_scorer
 from streams.active_strategies import read_policy
-from vedette.control import PolicyRecord
+from vedette.control import ControlRecord, PolicyRecord
 from vedette.errors import InputError
 from vedette.settings import Settings
 
@@ -19,12 +19,12 @@ class PastVersions:
 
     Args:
         settings: Settings of the deployment: the registry, and the files with which workers start.
-        policies: The policies that were put into force by control records, the oldest first.
+        changes: The control records, the oldest first.
     """
 
-    def __init__(self, settings: Settings, policies: Sequence[PolicyRecord]) -> None:
+    def __init__(self, settings: Settings, changes: Sequence[ControlRecord]) -> None:
         self._settings = settings
-        self._policies = {record.name: record for record in policies}
+        self._policies = {record.name: record for record in changes if isinstance(record, PolicyRecord)}
 
     def scorer(self, version: str) -> Scorer:
         """Return a model; for an empty version, which scored nothing, the one that workers start with.

@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from archive.control_table import ControlTable
-from archive.evidence import policies
 from archive.maintenance import compact
+from archive.past import control_records
 from archive.search import Archive
 from tests.archive.conftest import START, Log, Stored, payment
 from tests.conftest import Dial
@@ -44,13 +44,13 @@ def test_a_change_is_a_row() -> None:
 
 
 @pytest.mark.parametrize("age_days", [0, 1000])
-def test_policies_outlive_the_retention(
+def test_changes_outlive_the_retention(
     fill: Callable[[dict[Name, Log]], None], archive_settings: ArchiveSettings, age_days: int
 ) -> None:
-    """After the payments of their time have expired, every policy that was in force is still there."""
+    """After the payments of their time have expired, every change is still there."""
     fill({Name.TRANSACTIONS: [(0, payment(1))], Name.CONTROL: control(TRIAL, *POLICIES)})
     kept = msgspec.structs.replace(archive_settings, retention_days=400)
     done = {table.table: table.expired for table in compact(kept, Dial(START + age_days * DAY))}
     assert (done["transactions"], done["control"]) == (1 if age_days else 0, 0)
     with Archive(kept) as archive:
-        assert policies(archive) == POLICIES
+        assert control_records(archive) == [TRIAL, *POLICIES]

@@ -15,18 +15,24 @@ from deltalake import DeltaTable
 from typer.testing import CliRunner
 
 from adapters.kafka_consumer import KafkaMessage
+from archive.past import Period
+from archive.past import feature_log as archived_log
+from archive.search import Archive
 from archive.service import location
 from archive.tables import TABLES
 from archive.writer import TableWriter
 from cli.main import app
 from decisions.rollout import Rollout
 from decisions.strategy import Strategy
+from features.catalogue import catalogue_hash
 from features.store import RedisStore
 from models.registry.store import Registry
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from streams.active_strategies import ActiveStrategies, policy_record
+from streams.history.archived import feature_log
+from streams.history.feature_log import read_log
 from streams.history.run_output import Topics
 from streams.metrics import Metrics
 from streams.own_decisions import DecisionLog
@@ -196,6 +202,18 @@ def prove(archived: Settings, tmp_path: Path) -> Prove:
         return done.exit_code, [json.loads(line) for line in done.stdout.splitlines()]
 
     return run
+
+
+def test_the_archived_feature_log_is_that_of_the_topic(archived: Settings) -> None:
+    """Retraining reads the same payments, decisions and features from either, in the same order."""
+    topic = read_log(archived, 0)
+    with Archive(archived.archive) as archive:
+        found = feature_log(archived_log(archive, Period(), catalogue_hash(archived.features.label_delay)))
+    assert found.names == topic.names
+    assert found.table["transaction_id"].to_pylist() == topic.table["transaction_id"].to_pylist()
+    for name in topic.table.column_names:
+        np.testing.assert_array_equal(found.column(name), topic.column(name))
+    np.testing.assert_array_equal(found.matrix, topic.matrix)
 
 
 def test_every_decision_is_made_again_and_a_cent_is_noticed(prove: Prove, archived: Settings) -> None:
