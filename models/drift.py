@@ -79,7 +79,7 @@ def _drift(name: str, before: BaselineDistribution, levels: NDArray[np.float64],
     else:
         was = is_ = np.ones(1)
         distance = 0.0
-    psi = _psi(
+    psi = stability_index(
         np.append(was * (1 - before.missing), before.missing), np.append(is_ * (1 - missing), missing)
     )  # fmt: skip
     return Drift(
@@ -99,6 +99,7 @@ def _cumulated(
     return levels[np.searchsorted(quantiles, at, "right") - 1]
 
 
-def _psi(was: NDArray[np.float64], is_: NDArray[np.float64]) -> float:
+def stability_index(was: NDArray[np.float64], is_: NDArray[np.float64]) -> float:
+    """Return the population stability index of two distributions over the same bins, as shares."""
     was, is_ = np.maximum(was, _LEAST_SHARE), np.maximum(is_, _LEAST_SHARE)
     return float(((is_ - was) * np.log(is_ / was)).sum())

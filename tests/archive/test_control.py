@@ -7,13 +7,13 @@ import pytest
 
 from archive.control_table import ControlTable
 from archive.maintenance import compact
-from archive.past import control_records
+from archive.past import control_records, positions
 from archive.search import Archive
 from tests.archive.conftest import START, Log, Stored, payment
 from tests.conftest import Dial
 from vedette.clock import DAY
 from vedette.control import ModelRef, Models, PolicyRecord
-from vedette.settings import ArchiveSettings
+from vedette.settings import ArchiveSettings, Settings, TopicSettings
 from vedette.topics import Name
 
 WHO = {"approver": "Ada", "reason": "because"}
@@ -54,3 +54,12 @@ def test_changes_outlive_the_retention(
     assert (done["transactions"], done["control"]) == (1 if age_days else 0, 0)
     with Archive(kept) as archive:
         assert control_records(archive) == [TRIAL, *POLICIES]
+
+
+def test_positions_are_those_behind_the_last_archived_message(
+    fill: Callable[[dict[Name, Log]], None], archive_settings: ArchiveSettings
+) -> None:
+    """A worker that continues there repeats nothing and leaves nothing out; an empty partition begins at 0."""
+    fill({Name.TRANSACTIONS: [(number % 2, payment(number)) for number in range(5)]})
+    found = positions(Settings(archive=archive_settings, topics=TopicSettings(partitions=3, prefix="")))
+    assert found == {Name.TRANSACTIONS: {0: 3, 1: 2, 2: 0}, Name.LABELS: {0: 0, 1: 0, 2: 0}}
