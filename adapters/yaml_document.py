@@ -71,19 +71,25 @@ class Document:
         path: The file.
         error: Type of the errors.
         remedy: Remedy for mistakes in the form.
+        text: Content of the file, if it is known already.
+
+    Attributes:
+        root: Its node, which has marks; None if it is empty.
 
     Raises:
         SettingsError: The file cannot be read or is not YAML; or the type of `error`.
     """
 
-    def __init__(self, path: Path, *, error: type[VedetteError] = SettingsError, remedy: str = "") -> None:
+    def __init__(
+        self, path: Path, *, error: type[VedetteError] = SettingsError, remedy: str = "", text: str | None = None,
+    ) -> None:  # fmt: skip
         self.path = path
         self._error = error
         self._remedy = remedy
         try:
-            text = read_text(path)
-            self._root = yaml.compose(text, Loader=_Loader)
-            self._content = self._plain(self._root)
+            content = read_text(path) if text is None else text
+            self.root = yaml.compose(content, Loader=_Loader)
+            self._content = self._plain(self.root)
         except InputError as problem:
             raise error(problem.args[0], remedy=problem.remedy) from problem
         except _RefusedError as problem:
@@ -91,9 +97,9 @@ class Document:
         except yaml.MarkedYAMLError as problem:
             raise self._at(problem.problem_mark, f"this is not YAML: {problem.problem}") from problem
         except yaml.reader.ReaderError as problem:
-            *lines, line = text[: problem.position].split("\n")
-            place = f"{path}:{len(lines) + 1}:{len(line) + 1}"
-            raise error(f"{place}: this is not YAML: the character U+{problem.character:04X}") from problem
+            *lines, line = content[: problem.position].split("\n")
+            place = len(lines) + 1, len(line) + 1
+            raise self._placed(place, f"this is not YAML: the character U+{problem.character:04X}") from problem
 
     def read(self, kind: type[T], *keys: str, renamed: Mapping[str, str] | None = None) -> T:
         """Return the file, or the content at some keys, as an object of this type.
@@ -123,7 +129,7 @@ class Document:
 
     def error(self, keys: Sequence[str | int], message: str, remedy: str = "") -> VedetteError:
         """Return an error with the place of keys and positions, or the nearest existing place."""
-        node, mark = self._root, self._root.start_mark if self._root else None
+        node, mark = self.root, self.root.start_mark if self.root else None
         for key in keys:
             if isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
                 node = node.value[key]
@@ -139,8 +145,13 @@ class Document:
         return self._at(mark, message, remedy)
 
     def _at(self, mark: yaml.Mark | None, message: str, remedy: str = "") -> VedetteError:
-        place = f"{self.path}:{mark.line + 1}:{mark.column + 1}" if mark else str(self.path)
-        return self._error(f"{place}: {message}", remedy=remedy)
+        return self._placed((mark.line + 1, mark.column + 1) if mark else None, message, remedy)
+
+    def _placed(self, place: tuple[int, int] | None, message: str, remedy: str = "") -> VedetteError:
+        where = ":".join(map(str, (self.path, *(place or ()))))
+        error = self._error(f"{where}: {message}", remedy=remedy)
+        error.place = place
+        return error
 
     def _plain(self, node: yaml.Node | None) -> Any:
         """Return the node as dicts, lists, text and None."""

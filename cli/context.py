@@ -53,7 +53,7 @@ def limits_of(ctx: typer.Context, policy: Path | None, *, in_force: bool = False
 
     settings = settings_of(ctx)
     if policy is None and in_force:
-        from streams.active_strategies import read_policy
+        from decisions.policy_record import read_policy
         from streams.history.control_state import read_control
 
         record = read_control(settings).policy

@@ -18,10 +18,9 @@ def register(app: typer.Typer) -> None:
 def check(file: Path = typer.Argument(help="the policy, a YAML file")) -> None:
     """Check a policy file against its schema and the feature catalogue."""
     from decisions.policy_file import load_policy
-    from decisions.strategy import EVENT_COLUMNS
-    from features.catalogue import NAMES
+    from decisions.policy_record import COLUMNS
 
-    policy = load_policy(file, {*NAMES, *EVENT_COLUMNS})
+    policy = load_policy(file, COLUMNS)
     typer.echo(f"{policy.name} is valid")
 
 
@@ -32,10 +31,10 @@ def apply(
     approver: str = typer.Option(..., "--approver", help="person who approves the change"),
 ) -> None:
     """Put a policy into force in all workers, between two batches."""
-    from streams.active_strategies import policy_record
+    from decisions.policy_record import policy_files, policy_record
     from streams.control_publisher import publish
     from vedette.clock import SystemClock
 
-    record = policy_record(file, approver=approver, reason=reason, at=SystemClock().now_ms())
+    record = policy_record(policy_files(file), approver=approver, reason=reason, at=SystemClock().now_ms())
     publish(settings_of(ctx), record)
     typer.echo(f"in force: {record.name}")

@@ -25,17 +25,24 @@ from console import live_feed
 from console.accounts.staff_sessions import StaffSessions
 from console.accounts.users import Users
 from console.archive_reader import ArchiveReader
+from console.changes.proposals import Proposals
+from console.changes.whatif_runs import WhatifRuns
+from console.control_topic import ControlTopic
 from console.guard import ConsoleGuard
 from console.live_feed import LiveFeed
 from console.pages.audit import AuditPages
 from console.pages.case import CasePages
+from console.pages.drafts import DraftPages
 from console.pages.find import FindPages
 from console.pages.live import LivePages
 from console.pages.own import OwnPages
+from console.pages.policy import PolicyPages
 from console.pages.queue import QueuePages
 from console.pages.sign_in import SignInPages
 from console.pages.users import UserPages
+from console.policy_desk import PolicyDesk
 from console.questions import CustomerQuestions
+from console.step_up import StepUp
 from console.web import build_app
 from vedette.clock import HOUR, MINUTE, Clock, SystemClock
 from vedette.errors import SettingsError
@@ -53,6 +60,8 @@ class Console:
     sessions: StaffSessions
     desk: IncidentDesk
     feed: LiveFeed
+    policy: PolicyDesk
+    runs: WhatifRuns
     readiness: Readiness
 
     @property
@@ -111,9 +120,16 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, lo
         desk = IncidentDesk(engine, audit, clock, own.claim_minutes * MINUTE)
         store = ChallengeStore(client, settings.redis.prefix)
         questions = CustomerQuestions(Challenges(store, keys, rules, clock, entropy, audit))
-        yield _assembled(
-            settings, Users(engine, keys, clock, entropy), sessions, desk, questions, archive, audit, clock, log
-        )
+        control = ControlTopic(settings)
+        policy = PolicyDesk(control, settings.decisions, Proposals(engine, audit, clock, "policy"), clock)
+        runs = WhatifRuns(engine, audit, clock, settings, log)
+        try:
+            yield _assembled(
+                settings, Users(engine, keys, clock, entropy), sessions, desk, questions, archive, policy, runs, audit,
+                clock, log,
+            )  # fmt: skip
+        finally:
+            runs.close()
     finally:
         client.close()
         archive.close()
@@ -122,23 +138,25 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, lo
 
 def _assembled(
     settings: Settings, users: Users, sessions: StaffSessions, desk: IncidentDesk, questions: CustomerQuestions,
-    archive: ArchiveReader, audit: Audit, clock: Clock, log: Any,
+    archive: ArchiveReader, policy: PolicyDesk, runs: WhatifRuns, audit: Audit, clock: Clock, log: Any,
 ) -> Console:  # fmt: skip
     own, readiness = settings.console, Readiness()
     feed, streams = LiveFeed(settings, readiness, log), EventStreams(look_s=_LOOK_S)
-    due_ms = own.due_hours * HOUR
+    due_ms, step_up = own.due_hours * HOUR, StepUp(users, sessions)
     routers = [
         SignInPages(users, sessions, ProcessRateLimiter(), audit, clock, own.name).router(),
         OwnPages(users, audit).router(),
         UserPages(users, audit, own.public_url).router(),
-        QueuePages(desk, users, sessions, audit, clock, due_ms=due_ms, bulk_limit=own.bulk_limit).router(),
+        QueuePages(desk, step_up, audit, clock, due_ms=due_ms, bulk_limit=own.bulk_limit).router(),
         CasePages(desk, questions, archive, audit, clock, due_ms=due_ms).router(),
         FindPages(archive, audit, clock).router(),
         LivePages(feed, sessions, streams, audit).router(),
+        PolicyPages(policy, archive, audit, clock).router(),
+        DraftPages(policy, runs, step_up).router(),
         AuditPages(settings.audit, audit).router(),
     ]
     app = build_app(
         routers, ConsoleGuard(sessions, audit), public_url=own.public_url, name=own.name, clock=clock,
         readiness=readiness, log=log,
     )  # fmt: skip
-    return Console(app, users, sessions, desk, feed, readiness)
+    return Console(app, users, sessions, desk, feed, policy, runs, readiness)

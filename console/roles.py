@@ -12,6 +12,13 @@ class Permission(StrEnum):
     PAYMENTS_READ = "payments:read"
     LIVE_READ = "live:read"
     POLICY_READ = "policy:read"
+    POLICY_PRICE = "policy:price"
+    POLICY_DRAFT = "policy:draft"
+    POLICY_APPROVE = "policy:approve"
+    MODELS_READ = "models:read"
+    MODELS_PROPOSE = "models:propose"
+    MODELS_APPROVE = "models:approve"
+    PREVIEWS_ASK = "previews:ask"
     OPERATIONS_READ = "operations:read"
     AUDIT_READ = "audit:read"
     USERS_READ = "users:read"
@@ -34,14 +41,16 @@ class StaffRole(StrEnum):
 _ANALYST = frozenset(
     {Permission.INCIDENTS_READ, Permission.INCIDENTS_WORK, Permission.PAYMENTS_READ, Permission.LIVE_READ}
 )
-_BUILDER = frozenset({Permission.LIVE_READ, Permission.POLICY_READ})
+_DECIDING = frozenset({Permission.LIVE_READ, Permission.POLICY_READ, Permission.POLICY_PRICE, Permission.MODELS_READ})
 
 PERMISSIONS: dict[StaffRole, frozenset[Permission]] = {
-    StaffRole.ANALYST: _ANALYST,
-    StaffRole.LEAD: _ANALYST | {Permission.INCIDENTS_BULK, Permission.POLICY_READ, Permission.AUDIT_READ},
+    StaffRole.ANALYST: _ANALYST | {Permission.PREVIEWS_ASK},
+    StaffRole.LEAD: _ANALYST
+    | _DECIDING
+    | {Permission.INCIDENTS_BULK, Permission.POLICY_DRAFT, Permission.PREVIEWS_ASK, Permission.AUDIT_READ},
     StaffRole.REPRESENTATIVE: frozenset({Permission.PAYMENTS_READ}),
-    StaffRole.MODEL_BUILDER: _BUILDER,
-    StaffRole.APPROVER: _BUILDER,
+    StaffRole.MODEL_BUILDER: _DECIDING | {Permission.POLICY_DRAFT, Permission.MODELS_PROPOSE, Permission.PREVIEWS_ASK},
+    StaffRole.APPROVER: _DECIDING | {Permission.POLICY_APPROVE, Permission.MODELS_APPROVE},
     StaffRole.AUDITOR: frozenset(permission for permission in Permission if permission.endswith(":read")),
     StaffRole.OPERATOR: frozenset({Permission.LIVE_READ, Permission.OPERATIONS_READ}),
     StaffRole.ADMINISTRATOR: frozenset({Permission.USERS_READ, Permission.USERS_MANAGE}),

@@ -27,6 +27,9 @@ _WORK = Access(Permission.INCIDENTS_WORK)
 _BULK = Access(Permission.INCIDENTS_BULK)
 _PAYMENTS = Access(Permission.PAYMENTS_READ)
 _LIVE = Access(Permission.LIVE_READ)
+_POLICY = Access(Permission.POLICY_READ)
+_DRAFT = Access(Permission.POLICY_DRAFT)
+_APPROVE = Access(Permission.POLICY_APPROVE)
 
 ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/sign-in"): _PUBLIC,
@@ -64,6 +67,23 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("GET", "/payments/{transaction:path}"): _PAYMENTS,
     ("GET", "/live"): _LIVE,
     ("GET", "/live/stream"): Access(Permission.LIVE_READ, background=True),
+    ("GET", "/policy"): _POLICY,
+    ("GET", "/policy/rules"): _POLICY,
+    ("GET", "/policy/lists/{name}"): _POLICY,
+    ("GET", "/policy/columns"): _POLICY,
+    ("POST", "/policy/drafts"): _DRAFT,
+    ("GET", "/policy/drafts/{number}"): _POLICY,
+    ("POST", "/policy/drafts/{number}"): _DRAFT,
+    ("POST", "/policy/drafts/{number}/check"): Access(Permission.POLICY_DRAFT, background=True),
+    ("POST", "/policy/drafts/{number}/entries"): _DRAFT,
+    ("POST", "/policy/drafts/{number}/submit"): _DRAFT,
+    ("POST", "/policy/drafts/{number}/withdraw"): _DRAFT,
+    ("POST", "/policy/drafts/{number}/discard"): _DRAFT,
+    ("POST", "/policy/drafts/{number}/approve"): _APPROVE,
+    ("POST", "/policy/drafts/{number}/refuse"): _APPROVE,
+    ("POST", "/policy/drafts/{number}/whatif"): Access(Permission.POLICY_PRICE),
+    ("GET", "/policy/whatif/{number}"): Access(Permission.POLICY_READ, background=True),
+    ("POST", "/policy/whatif/{number}/cancel"): Access(Permission.POLICY_PRICE),
     ("GET", "/audit"): Access(Permission.AUDIT_READ),
     ("POST", "/audit/verify"): Access(Permission.AUDIT_READ),
 }

@@ -14,14 +14,17 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from adapters.http_app import protected_app
+from adapters.http_limits import HttpLimits
 from adapters.http_server import Readiness
 from console.guard import ConsoleGuard, SignInNeededError, sign_in_path
 from console.routes import ROUTES
 from console.view import refusal
 from vedette import __version__
 from vedette.clock import Clock
-from vedette.errors import InputError, StateError, UnavailableError, VedetteError
+from vedette.errors import InputError, ModelError, PolicyError, StateError, UnavailableError, VedetteError
 
+_LIMITS = HttpLimits(larger={"/policy/drafts/": 2 * 1024 * 1024})
+"""A policy comes with its lists."""
 _STATIC = Path(__file__).with_name("static")
 
 
@@ -34,7 +37,7 @@ def build_app(
     Raises:
         LookupError: A route has no entry in `routes.ROUTES`, or an entry has no route.
     """
-    app = protected_app(title="Vedette console", version=__version__, public_url=public_url, log=log)
+    app = protected_app(title="Vedette console", version=__version__, public_url=public_url, log=log, limits=_LIMITS)
     app.state.name, app.state.clock, app.state.secure = name, clock, public_url.startswith("https://")
     routers = [_health(readiness), *routers]
     _check_routes(routers)
@@ -53,6 +56,8 @@ def build_app(
         return RedirectResponse(path, 303)
 
     @app.exception_handler(StateError)
+    @app.exception_handler(PolicyError)
+    @app.exception_handler(ModelError)
     @app.exception_handler(UnavailableError)
     @app.exception_handler(SQLAlchemyError)
     async def unavailable(request: Request, error: Exception) -> Response:

@@ -1,6 +1,6 @@
 """Reading of policy files: every mistake is reported with line and column before the policy decides a payment."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from adapters.yaml_document import Document
@@ -12,17 +12,21 @@ from vedette.errors import InputError, PolicyError
 from vedette.text import read_text
 
 
-def load_policy(path: Path, known_columns: Collection[str] | None = None) -> Policy:
+def load_policy(
+    path: Path, known_columns: Collection[str] | None = None, files: Mapping[str, str] | None = None
+) -> Policy:
     """Read a policy file.
 
     Args:
         path: The YAML file; the files that its lists name are looked for next to it.
         known_columns: The columns that payments will have; without them, unknown columns are not detected.
+        files: Content by file name of the policy and of the files that its lists name; None: they are read.
 
     Raises:
         PolicyError: A file is missing or has a mistake; the message names the file, the line and the column.
     """
-    document = Document(path, error=PolicyError, remedy="docs/policy.md describes the form")
+    text = None if files is None else files.get(path.name, "")
+    document = Document(path, error=PolicyError, remedy="docs/policy.md describes the form", text=text)
     form = document.read(PolicyForm)
     names: set[str] = set()
     rules: list[Rule] = []
@@ -57,7 +61,7 @@ def load_policy(path: Path, known_columns: Collection[str] | None = None) -> Pol
     for kind, lists in (("allow", form.lists.allow), ("block", form.lists.block)):
         for number, entry in enumerate(lists):
             name_once(entry.name, "lists", kind, number)
-            values = entry.values or _lines(document, entry.file, "lists", kind, number, "file")
+            values = entry.values or _lines(document, files, entry.file, "lists", kind, number, "file")
             try:
                 listed[entry.name] = frozenset(_spelling(entry.column, value) for value in values)
             except InputError as error:
@@ -66,13 +70,22 @@ def load_policy(path: Path, known_columns: Collection[str] | None = None) -> Pol
     return Policy(f"{form.name}@{form.version}", form, RuleSet(rules), listed)
 
 
-def _lines(document: Document, name: str, *keys: str | int) -> Iterator[str]:
-    """Yield the lines of a list file without comments and blanks; `keys` is the place of the list in the policy."""
+def list_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a list file without comments and blanks."""
+    return (line for raw in text.splitlines() if (line := raw.partition("#")[0].strip()))
+
+
+def _lines(document: Document, files: Mapping[str, str] | None, name: str, *keys: str | int) -> Iterator[str]:
+    """Yield the entries of a list file; `keys` is the place of the list in the policy."""
+    if files is not None:
+        if name not in files:
+            raise document.error(keys, f"list file: {name} does not come with the policy")
+        return list_lines(files[name])
     try:
         text = read_text(document.path.parent / name)
     except InputError as error:
         raise document.error(keys, f"list file: {error.args[0]}", error.remedy) from error
-    return (line for raw in text.splitlines() if (line := raw.partition("#")[0].strip()))
+    return list_lines(text)
 
 
 def _spelling(column: str, value: str) -> str:

@@ -1,17 +1,13 @@
 """The strategies in force: built from control records, swapped between batches, withdrawn by the guardrail."""
 
-import tempfile
 import threading
-from pathlib import Path
 
 import numpy as np
 import structlog
 
-from decisions.policy import Policy
-from decisions.policy_file import load_policy
+from decisions.policy_record import read_policy
 from decisions.rollout import BatchDecision, FlagCount, Rollout
-from decisions.strategy import EVENT_COLUMNS, Strategy
-from features.catalogue import NAMES
+from decisions.strategy import Strategy
 from models.registry.store import fetch
 from models.scorer import Scorer, check_label_delay, load_scorer
 from streams.metrics import Metrics
@@ -19,9 +15,8 @@ from streams.warmup import warm_up
 from vedette import control
 from vedette.clock import Clock
 from vedette.control import ControlRecord, ModelRef, Models, PolicyRecord
-from vedette.errors import InputError, ModelError, PolicyError, VedetteError
+from vedette.errors import ModelError, VedetteError
 from vedette.settings import RegistrySettings
-from vedette.text import read_text
 
 _log = structlog.get_logger("vedette.worker")
 
@@ -168,39 +163,3 @@ def _check(rollout: Rollout) -> None:
         raise ModelError(
             f"the model cannot score: {decided.failure or 'a score is not a number'}", remedy="train it again"
         )
-
-
-def read_policy(record: PolicyRecord) -> Policy:
-    """Return the policy of a control record.
-
-    Raises:
-        PolicyError: It is not valid.
-    """
-    with tempfile.TemporaryDirectory(prefix="vedette-policy-") as directory:
-        for name, text in record.files.items():
-            if Path(name).name != name:
-                raise PolicyError(f"{record.name}: a file of a policy has no folders in its name, but {name!r} has")
-            (Path(directory) / name).write_text(text, encoding="utf-8")
-        return load_policy(Path(directory) / control.POLICY_FILE, {*NAMES, *EVENT_COLUMNS})
-
-
-def policy_record(file: Path, *, approver: str, reason: str, at: int) -> PolicyRecord:
-    """Return the control record of a policy file, with the files of its lists.
-
-    Raises:
-        PolicyError: The policy is not valid.
-        InputError: Approver or reason is missing.
-    """
-    for what, text in (("approver", approver), ("reason", reason)):
-        if not text.strip():
-            raise InputError(f"a change of the policy needs a {what}", remedy=f"give --{what}")
-    policy = load_policy(file, {*NAMES, *EVENT_COLUMNS})
-    lists = policy.form.lists
-    list_files = {entry.file for entry in (*lists.allow, *lists.block) if entry.file}
-    files = {name: read_text(file.parent / name) for name in list_files}
-    text = read_text(file)
-    record = PolicyRecord(
-        name=policy.name, files={**files, control.POLICY_FILE: text}, approver=approver, reason=reason, at=at
-    )
-    read_policy(record)  # so that a record that workers would refuse is never sent
-    return record

@@ -12,11 +12,11 @@ from adapters.yaml_document import Document
 from challenges.admin import _opened
 from cli.models import _answers
 from decisions.policy_file import load_policy
+from decisions.policy_record import policy_files, policy_record
 from features.history import _READERS
 from models.compare import spec
 from producers.files import read_batches
 from producers.mapping import load_mapping
-from streams.active_strategies import policy_record
 from vedette.errors import InputError, VedetteError
 from vedette.settings_base import Secret
 from vedette.settings_file import load_settings
@@ -44,7 +44,7 @@ lists:
 def policy(path: Path) -> Any:
     """Return the policy, and what a worker would be sent."""
     path.with_name("mules.txt").write_text("m1\nm2\n", encoding="utf-8")
-    return load_policy(path).form, policy_record(path, approver="a", reason="r", at=0).files
+    return load_policy(path).form, policy_record(policy_files(path), approver="a", reason="r", at=0).files
 
 
 def list_file(path: Path) -> Any:

@@ -7,11 +7,15 @@ class VedetteError(Exception):
     Args:
         message: Description of the problem, naming the thing and the value.
         remedy: Suggested action; printed on a separate line.
+
+    Attributes:
+        place: Line and column in the file that the message names, each from 1, where they are known.
     """
 
     def __init__(self, message: str, *, remedy: str = "") -> None:
         super().__init__(message)
         self.remedy = remedy
+        self.place: tuple[int, int] | None = None
 
     def __str__(self) -> str:
         message = super().__str__()

@@ -12,10 +12,9 @@ from starlette.datastructures import QueryParams
 from access.ports import AuditSink
 from alerts.incidents import CaseDetail, IncidentDesk, QueueFilter
 from alerts.incidents.queue import Holder, Order, Standing
-from console.accounts.staff_sessions import StaffSessions
-from console.accounts.users import Users
 from console.guard import looked, visit_of
 from console.reasons import reason_texts
+from console.step_up import StepUp
 from console.view import page
 from vedette.clock import HOUR, Clock
 from vedette.errors import InputError
@@ -71,8 +70,7 @@ class QueuePages:
 
     Args:
         desk: The incidents.
-        users: The accounts, for codes before steps that concern many.
-        sessions: The sessions.
+        step_up: Asks for a code before steps that concern many.
         audit: The audit log.
         clock: The clock.
         due_ms: Milliseconds after its opening at which an incident is due.
@@ -80,10 +78,10 @@ class QueuePages:
     """
 
     def __init__(
-        self, desk: IncidentDesk, users: Users, sessions: StaffSessions, audit: AuditSink, clock: Clock, *,
+        self, desk: IncidentDesk, step_up: StepUp, audit: AuditSink, clock: Clock, *,
         due_ms: int, bulk_limit: int,
     ) -> None:  # fmt: skip
-        self._desk, self._users, self._sessions, self._audit = desk, users, sessions, audit
+        self._desk, self._step_up, self._audit = desk, step_up, audit
         self._clock, self._due_ms, self._bulk_limit = clock, due_ms, bulk_limit
         self._currency = ""
 
@@ -130,10 +128,8 @@ class QueuePages:
             return self._bulk(request, numbers, queue, wrong="bulk_incomplete")
         if not 0 < len(numbers) <= self._bulk_limit:
             return self._bulk(request, numbers, queue)
-        if not self._sessions.proven(visit):
-            if not self._users.prove(visit.user, code):
-                return self._bulk(request, numbers, queue, wrong="code_wrong")
-            self._sessions.prove(visit)
+        if not self._step_up.passed(visit, code):
+            return self._bulk(request, numbers, queue, wrong="code_wrong")
         details = {"incidents": str(len(numbers)), "decision": decision, "note": note}
         self._audit.record("incident.bulk", f"incident:{numbers[0]}", details, actor=visit.user.name)
         result = self._desk.close_many(numbers, fraud=decision == "fraud", who=visit.user.name, note=note)
@@ -144,7 +140,7 @@ class QueuePages:
         return page(
             request, "bulk.html", 422 if wrong else 200, cases=cases, numbers=numbers, limit=self._bulk_limit,
             loss=sum(case.incident.expected_loss for case in cases), currency=self._ranking_currency(request),
-            queue=queue, query=_query(queue), wrong=wrong, needs_code=not self._sessions.proven(visit_of(request)),
+            queue=queue, query=_query(queue), wrong=wrong, needs_code=self._step_up.needed(visit_of(request)),
         )  # fmt: skip
 
     def _page(self, request: Request, query: QueueQuery, number: int) -> HTMLResponse:

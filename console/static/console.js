@@ -47,6 +47,32 @@ document.addEventListener("keydown", (event) => {
   if (done) event.preventDefault();
 });
 
+// The editor of a policy: go to a place, insert a name, and warn before typed text is lost.
+const editor = document.querySelector("[data-editor]");
+document.addEventListener("click", (event) => {
+  const place = event.target.closest("[data-goto]");
+  const name = event.target.closest("[data-insert]");
+  if (place && editor) {
+    const [line, column] = place.dataset.goto.split(":").map(Number);
+    const lines = editor.value.split("\n");
+    const at = lines.slice(0, line - 1).reduce((sum, each) => sum + each.length + 1, 0) + column - 1;
+    editor.focus();
+    editor.setSelectionRange(at, at);
+    editor.scrollTop = (editor.scrollHeight / lines.length) * Math.max(line - 8, 0);
+  }
+  if (name && editor) {
+    editor.focus();
+    editor.setRangeText(name.dataset.insert, editor.selectionStart, editor.selectionEnd, "end");
+    editor.dispatchEvent(new Event("input", { bubbles: true }));
+  }
+});
+if (editor) {
+  let changed = false;
+  editor.form.addEventListener("input", () => { changed = true; });
+  editor.form.addEventListener("submit", () => { changed = false; });
+  window.addEventListener("beforeunload", (event) => { if (changed) event.preventDefault(); });
+}
+
 function countChosen() {
   const chosen = document.querySelectorAll("input[name=chosen]:checked").length;
   const bar = document.querySelector("[data-bulkbar]");

@@ -3,11 +3,10 @@
 from pathlib import Path
 
 from decisions.policy_file import load_policy
-from decisions.strategy import EVENT_COLUMNS, Strategy
-from features.catalogue import NAMES
+from decisions.policy_record import COLUMNS, read_policy
+from decisions.strategy import Strategy
 from models.registry.store import fetch
 from models.scorer import load_scorer
-from streams.active_strategies import read_policy
 from streams.history.control_state import ControlState
 from vedette.settings import Settings
 
@@ -33,5 +32,5 @@ def strategy_in_force(
     if policy is None and control and control.policy:
         chosen = read_policy(control.policy)
     else:
-        chosen = load_policy(policy or settings.decisions.policy_file, {*NAMES, *EVENT_COLUMNS})
+        chosen = load_policy(policy or settings.decisions.policy_file, COLUMNS)
     return Strategy(load_scorer(model or settings.decisions.model_folder), chosen)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from decisions.policy import Policy
 from decisions.policy_file import load_policy
+from decisions.policy_record import read_policy
 from decisions.strategy import EVENT_COLUMNS
 from features.catalogue import NAMES
 from models.registry.resolve import chosen_scorer
 from models.scorer import Scorer, load_scorer
-from streams.active_strategies import read_policy
 from vedette.control import ControlRecord, PolicyRecord
 from vedette.errors import InputError
 from vedette.settings import Settings

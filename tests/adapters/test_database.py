@@ -14,6 +14,7 @@ from access import tables as _credentials  # noqa: F401, its tables are part of 
 from adapters.database import insert_new, open_database
 from alerts.tables import facts, metadata
 from console.accounts import tables as _accounts  # noqa: F401, as are these
+from console.changes import tables as _changes  # noqa: F401, as are these
 from gateway.webhooks import tables as _webhooks  # noqa: F401, as are these
 from tests.conftest import wait_for
 from vedette.errors import SettingsError, StateError

@@ -3,6 +3,7 @@
 import base64
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,27 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pyotp
 import pytest
 import structlog
+import uvicorn
+from axe_playwright_python.sync_playwright import Axe
 from fastapi import Request, Response
 from fastapi.testclient import TestClient
+from playwright.sync_api import BrowserContext, Page
 from sqlalchemy import Engine
 
 from access.audit import AuditRecord, open_audit, show
 from access.keyring import new_key
 from adapters.database import open_database
+from adapters.http_server import server_config
 from alerts.incidents import store
 from console.accounts.users import User
 from console.bootstrap import Console, wire
 from console.roles import StaffRole
-from tests.conftest import NOW, Dial
+from stack.process import free_ports
+from tests.conftest import NOW, Dial, wait_for
+from vedette.clock import SystemClock
 from vedette.events import Alert
 from vedette.settings import (
     ArchiveSettings,
     AuditSettings,
     ConsoleSettings,
     DatabaseSettings,
+    KafkaSettings,
     MfaSettings,
     RedisSettings,
     Settings,
@@ -39,6 +48,8 @@ from vedette.settings_base import Secret
 
 ORIGIN = "http://localhost:8460"
 PASSWORD = "a few words in a row"
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+WIDE, NARROW = {"width": 1600, "height": 1000}, {"width": 360, "height": 740}
 NO_REDIS = RedisSettings(url="redis://127.0.0.1:1/0", timeout_s=0.2)
 _CSRF = re.compile(r'name="csrf" value="([0-9a-f]{64})"')
 
@@ -142,11 +153,15 @@ class Person:
 @contextmanager
 def opened_site(
     directory: Path, log: Any, url: str = ORIGIN, redis: RedisSettings = NO_REDIS,
-    database: DatabaseSettings | None = None,
+    database: DatabaseSettings | None = None, deployment: Settings | None = None,
 ) -> Iterator[Site]:  # fmt: skip
-    """A console over an empty database, which is in the directory unless another one is given."""
+    """A console over an empty database, which is in the directory unless another one is given.
+
+    Without a deployment there is no broker.
+    """
     clock = Dial(NOW)
-    settings = Settings(
+    settings = msgspec.structs.replace(
+        deployment or Settings(kafka=KafkaSettings(bootstrap_servers="127.0.0.1:1")),
         database=database or DatabaseSettings(url=f"sqlite:///{directory}/db.sqlite"),
         audit=AuditSettings(path=f"{directory}/audit.jsonl", key=Secret("k" * 64)),
         archive=ArchiveSettings(url=f"{directory}/archive"),
@@ -163,6 +178,61 @@ def opened_site(
     ):
         yield Site(settings, console, engine, clock)
     engine.dispose()
+
+
+@dataclass
+class Office:
+    """The console on a port of this machine."""
+
+    site: Site
+    url: str
+    shots: Path
+
+    def sign_in(self, context: BrowserContext, name: str, start: str = "/queue") -> Page:
+        """Sign in as a person does, by keyboard."""
+        page = context.new_page()
+        complaints: list[str] = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: pytest.fail(f"script of a payment has run: {dialog.message}"))
+        page.complaints = complaints  # type: ignore[attr-defined]
+        page.goto(self.url + ("" if start == "/queue" else start))
+        for text in (name, PASSWORD, self.site.code(name)):
+            page.keyboard.type(text)
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{self.url}{start}")
+        self.site.clock.now += 30_000
+        return page
+
+    def shoot(self, page: Page, name: str) -> None:
+        """Take a picture of what is on the screen."""
+        page.evaluate("window.scrollTo(0, 0)")
+        page.screenshot(path=self.shots / f"{name}.png")
+
+
+@contextmanager
+def open_office(folder: Path, deployment: Settings | None = None, redis: RedisSettings = NO_REDIS) -> Iterator[Office]:
+    """Serve a console on this machine; SCREENSHOTS names a folder for pictures."""
+    (port,) = free_ports(1)
+    url = f"http://localhost:{port}"
+    with opened_site(folder, structlog.get_logger("test"), url, redis, deployment=deployment) as site:
+        site.clock.now = SystemClock().now_ms()
+        server = uvicorn.Server(server_config(site.console.app, port=port))
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        wait_for(lambda: server.started)
+        shots = Path(os.environ.get("SCREENSHOTS", folder))
+        shots.mkdir(parents=True, exist_ok=True)
+        yield Office(site, url, shots)
+        server.should_exit = True
+        thread.join()
+
+
+def violations(page: Page) -> list[Any]:
+    """Return what axe-core finds against WCAG 2.2 AA and its best practices."""
+    found = Axe().run(page).response["violations"]
+    return [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]
 
 
 @pytest.fixture

@@ -1,63 +1,22 @@
 """A working day in a real browser; SCREENSHOTS names a folder for pictures."""
 
-import os
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import structlog
-import uvicorn
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, expect
 
-from adapters.http_server import server_config
-from stack.process import free_ports
 from tests.archive.conftest import decision, payment
-from tests.conftest import wait_for
-from tests.console.conftest import PASSWORD, Site, alert, opened_site
-from vedette.clock import HOUR, MINUTE, SystemClock
-
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script>"
-WIDE, NARROW = {"width": 1600, "height": 1000}, {"width": 360, "height": 740}
-
-
-@dataclass
-class Office:
-    """The console on a port of this machine."""
-
-    site: Site
-    url: str
-    shots: Path
-
-    def sign_in(self, context: BrowserContext, name: str) -> Page:
-        """Sign in as a person does, by keyboard."""
-        page = context.new_page()
-        complaints: list[str] = []
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: pytest.fail(f"script of a payment has run: {dialog.message}"))
-        page.complaints = complaints  # type: ignore[attr-defined]
-        page.goto(self.url)
-        for text in (name, PASSWORD, self.site.code(name)):
-            page.keyboard.type(text)
-            page.keyboard.press("Tab")
-        page.keyboard.press("Enter")
-        page.wait_for_url(f"{self.url}/queue")
-        self.site.clock.now += 30_000
-        return page
+from tests.console.conftest import HOSTILE, NARROW, WIDE, Office, alert, open_office, violations
+from vedette.clock import HOUR, MINUTE
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
-    """The console with incidents, two analysts and a lead."""
-    (port,) = free_ports(1)
-    folder, url = tmp_path_factory.mktemp("office"), f"http://localhost:{port}"
-    with opened_site(folder, structlog.get_logger("test"), url) as site:
-        site.clock.now = now = SystemClock().now_ms()
+    """The console with incidents, an analyst and a lead."""
+    with open_office(tmp_path_factory.mktemp("office")) as opened:
+        site, now = opened.site, opened.site.clock.now
         for number in range(1, 9):
             site.open(
                 alert(number, event_time=now - number * 7 * MINUTE, expected_loss=45_000 * number),
@@ -68,15 +27,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
         )
         for name, role in (("ana", "lead"), ("ben", "analyst")):
             site.accepted(name, role)
-        server = uvicorn.Server(server_config(site.console.app, port=port))
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        wait_for(lambda: server.started)
-        shots = Path(os.environ.get("SCREENSHOTS", folder))
-        shots.mkdir(parents=True, exist_ok=True)
-        yield Office(site, url, shots)
-        server.should_exit = True
-        thread.join()
+        yield opened
 
 
 @pytest.mark.servers
@@ -138,12 +89,6 @@ def test_the_live_page_follows_and_pauses(office: Office, browser: Browser) -> N
     expect(page.locator("[data-live] tbody tr")).to_have_count(2)
     assert page.complaints == []  # type: ignore[attr-defined]
     context.close()
-
-
-def violations(page: Page) -> list[Any]:
-    """Return what axe-core finds against WCAG 2.2 AA and its best practices."""
-    found = Axe().run(page).response["violations"]
-    return [(each["id"], [node["target"] for node in each["nodes"]]) for each in found]
 
 
 @pytest.mark.servers

@@ -4,10 +4,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from decisions.policy_record import policy_files, policy_record
 from decisions.rollout import BatchDecision, FlagCount, Rollout
 from decisions.strategy import Strategy
 from models.registry.model_cache import contract_sha256, copy, keep
-from streams.active_strategies import ActiveStrategies, policy_record
+from streams.active_strategies import ActiveStrategies
 from streams.history.control_state import ControlState
 from streams.history.strategy_in_force import strategy_in_force
 from streams.metrics import Metrics
@@ -127,7 +128,7 @@ def test_a_policy_comes_with_its_lists(strategies: ActiveStrategies, tmp_path: P
     file = tmp_path / "mine.yaml"
     file.write_text(text.replace("name: default", "name: mine").replace("block: []", listed))
     (tmp_path / "bad.txt").write_text("M-1\n")
-    record = policy_record(file, **WHO)
+    record = policy_record(policy_files(file), **WHO)
     shutil.rmtree(tmp_path, ignore_errors=True)
     scorer = strategies.rollout.champion.scorer
     assert strategies.apply(record)
@@ -142,7 +143,7 @@ def test_a_policy_comes_with_its_lists(strategies: ActiveStrategies, tmp_path: P
 def test_a_policy_needs_an_approver() -> None:
     """Without a name no record is made."""
     with pytest.raises(InputError, match="approver"):
-        policy_record(ROOT / "decisions/policy.yaml", approver="", reason="x", at=0)
+        policy_record(policy_files(ROOT / "decisions/policy.yaml"), approver="", reason="x", at=0)
 
 
 def test_commands_take_what_the_control_topic_has_in_force(
@@ -151,7 +152,7 @@ def test_commands_take_what_the_control_topic_has_in_force(
     """Model and policy are those that workers follow unless files are given; without records, those of the settings."""
     for name in ("sent", "given"):
         (tmp_path / f"{name}.yaml").write_text(f"format: 1\nname: {name}\nversion: 1\n", encoding="utf-8")
-    sent = policy_record(tmp_path / "sent.yaml", approver="Ada", reason="because", at=1)
+    sent = policy_record(policy_files(tmp_path / "sent.yaml"), approver="Ada", reason="because", at=1)
     control = ControlState(models=Models(champion=versions[0], **WHO), policy=sent)
     deployment = Settings(registry=settings)
     chosen = strategy_in_force(deployment, control).versions
