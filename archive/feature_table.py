@@ -3,7 +3,8 @@
 A message of the topic is an Arrow IPC stream of one batch of payments. Its features are one list per payment, whose
 names the metadata has, or, in messages of earlier versions, a column each. Here a feature is a column in either case,
 so what a column means does not depend on its place in a catalogue: a new feature adds a column, which is null in
-earlier rows, and one that is gone stays null in later ones. NaN is a feature that the payment does not have.
+earlier rows, and one that is gone stays null in later ones. NaN is a feature that the payment does not have. Live
+features are stored as their signals, from which `features.signals` computes them; earlier versions logged them all.
 """
 
 import json
@@ -31,11 +32,14 @@ _ROW = pa.field("kafka_row", pa.int32(), nullable=False)
 """A payment's place in its message."""
 _EXTRA = pa.field("extra", pa.map_(pa.string(), pa.float64()))
 _VERSIONS = ("policy", "features_hash")
+_ADDED = (pa.field("currency", pa.string()), pa.field("signals", pa.binary()))
+"""Columns that messages of earlier versions do not have."""
 _FIXED = (
     pa.field("transaction_id", pa.string()),
     pa.field("account_id", pa.string()),
     pa.field("event_time", TIME),
     pa.field("amount", pa.int64()),
+    *_ADDED,
     pa.field("role", pa.string()),
     pa.field("model", pa.string()),
     pa.field("action", pa.string()),
@@ -107,6 +111,8 @@ def _rows(message: PublishedMessage) -> pa.Table:
     for field in _FIXED:
         if field.name in _VERSIONS:
             columns[field.name] = pa.repeat(pa.scalar(metadata[field.name], pa.string()), n)
+        elif field in _ADDED and field.name not in batch.schema.names:
+            columns[field.name] = pa.nulls(n, field.type)
         elif field.name == "event_time":
             columns[field.name] = pc.multiply(batch["event_time"].cast(pa.int64()), US_PER_MS).cast(TIME)
         elif field.name in ("action", "shadow_action"):

@@ -80,14 +80,16 @@ class PaymentHistory:
     Attributes:
         payment: Its row of `payments`.
         messages: By topic, every message about it, in the order in which they were published.
-        features: Input of the model by name; NaN is a feature that the payment does not have. Extra columns are named
-            as in the feature log. Empty if nothing was logged.
+        features: Input of the model by name, without the live features; NaN is a feature that the payment does not
+            have. Extra columns are named as in the feature log. Empty if nothing was logged.
+        signals: The live signals, of which the live features are made; None where these are among the features.
         features_hash: Hash of the catalogue of the features.
     """
 
     payment: dict[str, Any]
     messages: dict[str, list[dict[str, Any]]]
     features: dict[str, float]
+    signals: bytes | None
     features_hash: str
 
 
@@ -229,8 +231,8 @@ class Archive:
             messages[name.value] = self._ask([view], query, key).to_pylist()
         return PaymentHistory(payment, messages, *self._features(day, key))
 
-    def _features(self, day: date, key: dict[str, str]) -> tuple[dict[str, float], str]:
-        """Return the features of a payment, and the hash of their catalogue."""
+    def _features(self, day: date, key: dict[str, str]) -> tuple[dict[str, float], bytes | None, str]:
+        """Return the features of a payment, its live signals, and the hash of the catalogue."""
         view = View(Name.FEATURES, (day, day), key["account"])
         query = (
             "SELECT * FROM features WHERE transaction_id = $transaction AND account_id = $account "
@@ -238,10 +240,11 @@ class Archive:
         )
         found = self._ask([view], query, key)
         if not len(found):
-            return {}, ""
+            return {}, None, ""
         (row,) = found.to_pylist()
         features = {name: row[name] for name in feature_names(found.column_names) if row[name] is not None}
-        return features | {EXTRA + name: value for name, value in row["extra"]}, row["features_hash"]
+        extra = {EXTRA + name: value for name, value in row["extra"]}
+        return features | extra, row.get("signals"), row["features_hash"]
 
     def _open(self, name: Name) -> DeltaTable:
         if name in self._delta:

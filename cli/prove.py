@@ -139,6 +139,7 @@ def _proofs(settings: Settings, archive: Archive, found: Evidence, start: Backfi
 
 def _archived(found: Evidence) -> dict[int, ArchivedDecision]:
     """Return the archived decisions by row of the payments."""
+    from features.signals import with_live_by_name
     from streams.history.prove import ArchivedDecision
 
     logged: dict[int, dict[str, Any]] = {row["place"]: row for row in found.features.to_pylist()}
@@ -146,7 +147,8 @@ def _archived(found: Evidence) -> dict[int, ArchivedDecision]:
     for decision in found.decisions.to_pylist():
         row = logged.get(decision["place"], {})
         features = {name: row[name] for name in found.names if row and row[name] is not None}
-        result[decision["place"]] = ArchivedDecision(decision, features, row.get("features_hash", ""))
+        seen = with_live_by_name(features, row.get("signals"), decision["currency"])
+        result[decision["place"]] = ArchivedDecision(decision, seen, row.get("features_hash", ""))
     return result
 
 

@@ -87,11 +87,13 @@ def _features(history: "PaymentHistory") -> list[dict[str, Any]]:
     from math import isnan
 
     from features.catalogue import CATALOGUE
+    from features.signals import with_live_by_name
     from vedette.events import EXTRA
 
     catalogue = {feature.name: feature for feature in CATALOGUE}
     described = []
-    for name, value in history.features.items():
+    features = with_live_by_name(history.features, history.signals, history.payment["currency"])
+    for name, value in features.items():
         known = catalogue.get(name)
         other = "extra column of the transaction" if name.startswith(EXTRA) else "not in this version's catalogue"
         described.append(

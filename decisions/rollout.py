@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from decisions.strategy import Decided, Evaluation, Strategy, alert, with_vendor_features
 from decisions.unscored import approve_unscored, scored_rows
+from features.catalogue import LIVE
 from features.hashing import hash_strings
 from features.identity import OPEN
 from vedette.errors import ModelError
@@ -82,6 +83,12 @@ class Rollout:
         """The versions in force: those of the champion, and `challenger` if there is one."""
         challenger = {"challenger": self.challenger.scorer.version} if self.challenger else {}
         return {**self.champion.versions, **challenger}
+
+    @property
+    def reads_live(self) -> bool:
+        """Whether a model or a policy reads more than the settled features, so that the live ones must be there."""
+        strategies = [self.champion, *([self.challenger] if self.challenger else [])]
+        return any(one.scorer.reads_live or not LIVE.isdisjoint(one.policy.columns) for one in strategies)
 
     @property
     def extra(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from features import entity_codec, kernel_account, kernel_entity
 from features.account_codec import TX_MASK
 from features.activity import PAYMENT, Activity
-from features.catalogue import LABEL_DELAY, NAMES
+from features.catalogue import LABEL_DELAY, NAMES, SETTLED
 from features.columns import Columns
 from features.kernel_entity import DELAYED_PART, LIVE_PART
 from features.signals import SIGNALS, fill_live
@@ -26,7 +26,7 @@ class Advanced:
     blobs: list[bytes]
     """The new state of each account, in the order of the old ones."""
     features: NDArray[np.float64]
-    """float64[n, features] in catalogue order, with the columns of entities still empty."""
+    """float64[n, features] in catalogue order, all or those that are not live, with the columns of entities empty."""
     status: NDArray[np.int8]
     """int8[n], one of features.kernel_account's NEW, DUPLICATE, LATE and UNMATCHED for each event."""
     pays: NDArray[np.bool_]
@@ -43,7 +43,7 @@ def slots(keys: pa.Array | Sequence[str] | NDArray[np.uint64]) -> tuple[list[Any
 
 def advance_accounts(
     blobs: Sequence[bytes | None], slot: NDArray[np.int64], columns: Columns, label: NDArray[np.int8] | None = None,
-    *, delay: int = LABEL_DELAY,
+    *, delay: int = LABEL_DELAY, live: bool = True,
 ) -> Advanced:  # fmt: skip
     """Apply a batch to the states of its accounts.
 
@@ -53,12 +53,13 @@ def advance_accounts(
         columns: The events, n rows.
         label: int8[n], PAYMENT or the label (1 fraud, 0 not); None if all are payments.
         delay: The label delay, milliseconds.
+        live: Whether the features have columns for the live ones.
 
     Raises:
         StateError: A blob is corrupt or of a version that this release does not know.
     """
     n = len(columns)
-    out = np.full((n, len(NAMES)), np.nan)
+    out = np.full((n, len(NAMES if live else SETTLED)), np.nan)
     status = np.zeros(n, np.int8)
     pays = np.zeros(n, np.bool_)
     identifiers_new = np.zeros(n, np.uint8)
@@ -147,7 +148,7 @@ def query_entities(
     broken = kernel_entity.query_entities(buffer, starts, *given, delay, features, signals)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
-    fill_live(signals, np.ascontiguousarray(columns.scale), features)
+    fill_live(signals, columns.scale, features)
     return signals
 
 
@@ -202,7 +203,7 @@ def follow_entities(
     new, new_starts, broken = kernel_entity.follow_entities(buffer, starts, *given, delay, features, signals)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
-    fill_live(signals, np.ascontiguousarray(columns.scale), features)
+    fill_live(signals, columns.scale, features)
     return _unpack(new, new_starts)
 
 

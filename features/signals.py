@@ -7,10 +7,12 @@ The signals of a payment are int64[KINDS * KIND_SIGNALS]: for its merchant, devi
 account as a payee, those of features.kernel_look.look; ABSENT throughout for an entity that it does not name.
 """
 
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import numba
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.catalogue import ENTITIES, NAMES, SETTLED
@@ -19,6 +21,8 @@ from features.kernel_look import AGE, FRAUDS_KNOWN, KIND_SIGNALS, SINCE, WINDOW_
 from features.live_codec import N_WINDOWS
 from features.varint import LONGEST, get, put
 from vedette.clock import DAY
+from vedette.errors import InputError
+from vedette.money import exponent
 
 INCOMING = len(ENTITIES)
 """The kind whose entity is the account itself, as payees name it."""
@@ -43,17 +47,55 @@ FLAGGED_COLUMNS = np.array([column for column, name in enumerate(NAMES) if "_liv
 """Columns of the features that need the decisions on earlier payments."""
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def fill_live(  # noqa: C901 — one loop over kinds and windows, as the catalogue has them
-    signals: NDArray[np.int64], scale: NDArray[np.float64], out: NDArray[np.float64]
-) -> None:
+def fill_live(signals: NDArray[np.int64], scale: NDArray[np.float64], features: NDArray[np.float64]) -> None:
     """Fill the live features of n payments from their signals; the account's own features are already there.
 
     Args:
         signals: int64[n, SIGNALS].
         scale: float64[n], minor units in a major unit of the payment's currency.
-        out: float64[n, features].
+        features: float64[n, features]; where it has the settled features only, nothing is filled.
     """
+    if features.shape[1] > _FIRST:
+        _fill_live(signals, np.ascontiguousarray(scale), features)
+
+
+def with_live(
+    settled: NDArray[np.float64], signals: Sequence[bytes | None], currencies: Sequence[str]
+) -> NDArray[np.float64]:  # fmt: skip
+    """Return the features of n payments as they were seen, float64[n, features], from what is logged of them.
+
+    Args:
+        settled: float64[n, settled features].
+        signals: Their live signals, as bytes of encode_signals.
+        currencies: Their currencies.
+
+    Raises:
+        InputError: A currency is unknown, or signals are of another release.
+    """
+    features = np.empty((len(settled), len(NAMES)))
+    features[:, :_FIRST] = settled
+    seen = decode_all_signals(signals)
+    fill_live(seen, np.array([10.0 ** exponent(currency) for currency in currencies]), features)
+    return features
+
+
+def with_live_by_name(features: Mapping[str, float], signals: bytes | None, currency: str) -> dict[str, float]:
+    """Return the features of one payment by name, with the live ones; those of a log without signals are complete.
+
+    Raises:
+        InputError: The currency is unknown, or the signals are of another release.
+    """
+    if signals is None or any(name not in features for name in SETTLED):
+        return dict(features)
+    (row,) = with_live(np.array([[features[name] for name in SETTLED]]), [signals], [currency]).tolist()
+    return dict(zip(NAMES, row, strict=True)) | {name: features[name] for name in features if name not in SETTLED}
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _fill_live(  # noqa: C901 — one loop over kinds and windows, as the catalogue has them
+    signals: NDArray[np.int64], scale: NDArray[np.float64], out: NDArray[np.float64]
+) -> None:
+    """See fill_live."""
     for i in range(signals.shape[0]):
         out[i, _FIRST:] = np.nan
         for kind in range(INCOMING):
@@ -153,15 +195,43 @@ def _decode(buffer: NDArray[np.uint8], signals: NDArray[np.int64]) -> bool:
 
 def encode_signals(signals: NDArray[np.int64]) -> list[bytes]:
     """Return the bytes of n payments' signals, int64[n, SIGNALS]."""
+    whole, starts = _encoded(signals)
+    edges = starts.tolist()
+    return [whole[start:end] for start, end in pairwise(edges)]
+
+
+def signals_column(signals: NDArray[np.int64]) -> pa.Array:
+    """Return the bytes of n payments' signals, int64[n, SIGNALS], as an Arrow column, binary[n]."""
+    whole, starts = _encoded(signals)
+    buffers = [None, pa.py_buffer(starts.astype(np.int32)), pa.py_buffer(whole)]
+    return pa.Array.from_buffers(pa.binary(), len(signals), buffers)
+
+
+def _encoded(signals: NDArray[np.int64]) -> tuple[bytes, NDArray[np.int64]]:
+    """Return the bytes of n payments' signals, one after the other, and where each starts, int64[n + 1]."""
     out = np.empty(len(signals) * (2 + SIGNALS * LONGEST), np.uint8)
     starts = np.empty(len(signals) + 1, np.int64)
     _encode(signals, out, starts)
-    edges = starts.tolist()
-    whole = out[: edges[-1]].tobytes()
-    return [whole[start:end] for start, end in pairwise(edges)]
+    return out[: starts[-1]].tobytes(), starts
 
 
 def decode_signals(message: bytes) -> NDArray[np.int64] | None:
     """Return the signals of a payment, int64[SIGNALS]; None if these are not bytes of encode_signals."""
     signals = np.empty(SIGNALS, np.int64)
     return signals if _decode(np.frombuffer(message, np.uint8), signals) else None
+
+
+def decode_all_signals(messages: Sequence[bytes | None]) -> NDArray[np.int64]:
+    """Return the signals of n payments, int64[n, SIGNALS].
+
+    Raises:
+        InputError: Some are not bytes of encode_signals.
+    """
+    signals = np.empty((len(messages), SIGNALS), np.int64)
+    for row, message in enumerate(messages):
+        if not _decode(np.frombuffer(message or b"", np.uint8), signals[row]):
+            raise InputError(
+                "the live signals of a payment are not of a version that this release knows",
+                remedy="read them with the release that logged them",
+            )
+    return signals

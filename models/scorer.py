@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from features.catalogue import NAMES, hash_for
+from features.catalogue import NAMES, SETTLED, hash_for
 from models.booster import Booster, feature_names
 from models.file_names import BOOSTER, CONTRACT
 from models.folder import Contract, extra_columns, read_baseline, read_booster, read_contract
@@ -28,6 +28,7 @@ class Scorer:
         threshold: Probability of lowest expected cost, chosen on validation.
         features_hash: Hash of the feature catalogue.
         usual: Distribution of the features in training.
+        reads_live: Whether it reads columns beyond those of the settled features: live ones, or extra columns.
     """
 
     def __init__(self, contract: Contract, text: str, catalogue: tuple[str, ...], usual: Usual) -> None:
@@ -44,13 +45,15 @@ class Scorer:
         self._width = len(offered)
         self._columns = np.array([offered.index(name) for name in self.names])
         self._everything = self.names == offered
+        self.reads_live = bool((self._columns >= len(SETTLED)).any())
         self._booster = Booster(text, self._columns)
 
     def predict(self, matrix: Floats) -> Floats:
         """Return calibrated probabilities of fraud.
 
         Args:
-            matrix: float64 [n, features of the catalogue + extra], NaN is a missing value.
+            matrix: float64 [n, features of the catalogue + extra], NaN is a missing value; for a model that reads no
+                live features also float64 [n, settled features].
 
         Returns:
             float64 [n].
@@ -86,7 +89,7 @@ class Scorer:
         return matrix if self._everything else np.take(matrix, self._columns, axis=1)
 
     def _check_width(self, matrix: Floats) -> None:
-        if matrix.shape[1] != self._width:
+        if matrix.shape[1] != self._width and (self.reads_live or matrix.shape[1] != len(SETTLED)):
             raise ModelError(
                 f"model {self.version} scores rows of {self._width} columns, not {matrix.shape[1]}",
                 remedy=f"give the catalogue's features, then the extra columns ({', '.join(self.extra) or 'none'})",

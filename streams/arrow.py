@@ -10,13 +10,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from features.activity import Activity
-from features.catalogue import ENTITIES
+from features.catalogue import ENTITIES, NAMES, SETTLED
 from features.live_codec import OF_PAYMENTS
+from features.signals import with_live
+from vedette.errors import InputError
 
 _END = b"\xff\xff\xff\xff\x00\x00\x00\x00"
 """End marker of an Arrow IPC stream."""
 _FEATURES = "features"
 """Name of the list of a payment's features, and of the metadata with their names as a JSON array."""
+SIGNALS_COLUMN = "signals"
+"""Column of the feature log with a payment's live signals, as bytes of features.signals."""
 
 ACTIVITY = pa.schema(
     [
@@ -144,12 +148,12 @@ def _feature_schema(carried: pa.Schema, names: tuple[str, ...], versions: tuple[
 def by_column(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch of the feature log with a column for each feature, float64.
 
-    Batches published before the list of features existed have this form already and are returned unchanged, so that a
-    topic may hold both.
+    Live features are computed from the logged signals. Batches published before the list of features existed have this
+    form already and are returned unchanged, so that a topic may hold both.
 
     Raises:
-        pyarrow.ArrowInvalid: The metadata lacks the names of the features, or their number differs from that of the
-            values.
+        pyarrow.ArrowInvalid: The metadata lacks the names of the features, their number differs from that of the
+            values, or the signals are of another release.
     """
     place = batch.schema.get_field_index(_FEATURES)
     if place < 0:
@@ -160,10 +164,26 @@ def by_column(batch: pa.RecordBatch) -> pa.RecordBatch:
     if lists.type.list_size != len(names):
         raise pa.ArrowInvalid(f"a list of {lists.type.list_size} features has {len(names)} names in the metadata")
     matrix = lists.flatten().to_numpy().reshape(len(batch), len(names))
-    others = [index for index in range(batch.num_columns) if index != place]
-    fields = [*(batch.schema.field(index) for index in others), *((name, pa.float64()) for name in names)]
-    columns = [*(batch.column(index) for index in others), *(pa.array(column) for column in matrix.T.copy())]
+    if SIGNALS_COLUMN in batch.schema.names:
+        matrix = _with_live(batch, names, matrix)
+        names = [*NAMES, *names[len(SETTLED) :]]
+    others = [field for field in batch.schema if field.name not in (_FEATURES, SIGNALS_COLUMN)]
+    fields = [*others, *((name, pa.float64()) for name in names)]
+    columns = [*(batch.column(field.name) for field in others), *(pa.array(column) for column in matrix.T.copy())]
     return pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields, metadata=metadata))
+
+
+def _with_live(batch: pa.RecordBatch, names: list[str], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the features of a batch with the live ones between the settled ones and the vendor's."""
+    settled = len(SETTLED)
+    if tuple(names[:settled]) != SETTLED:
+        raise pa.ArrowInvalid("its features are of another catalogue, so its signals cannot be read")
+    signals, currencies = (batch.column(name).to_pylist() for name in (SIGNALS_COLUMN, "currency"))
+    try:
+        features = with_live(matrix[:, :settled], signals, currencies)
+    except InputError as error:
+        raise pa.ArrowInvalid(str(error)) from error
+    return np.column_stack([features, matrix[:, settled:]])
 
 
 def activity_by_partition(

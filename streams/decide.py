@@ -87,7 +87,9 @@ def decide_payments(
     Raises:
         UnavailableError: The broker does not say which decisions there are.
     """
-    advanced = advance_accounts(states.accounts, states.account_slot, columns, delay=label_delay)
+    advanced = advance_accounts(
+        states.accounts, states.account_slot, columns, delay=label_delay, live=rollout.reads_live
+    )
     signals = query_entities(states.entities, states.entity_slot, columns, advanced.features, delay=label_delay)
     standing = _standing(decoded, partition, tails) if tails else {}
     if standing:

@@ -7,15 +7,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from decisions.rollout import BatchDecision, Rollout
-from features.catalogue import NAMES, catalogue_hash
+from features.catalogue import SETTLED, catalogue_hash
 from features.columns import Columns
 from features.engine import Advanced
-from streams.arrow import feature_batch
+from features.signals import signals_column
+from streams.arrow import SIGNALS_COLUMN, feature_batch
 from streams.decode import Transactions
 from vedette.clock import DAY
 from vedette.events import EXTRA
 
-_CARRIED = ("transaction_id", "account_id", "event_time", "amount")
+_CARRIED = ("transaction_id", "account_id", "event_time", "amount", "currency")
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class ScoredPayments:
 
     batch: pa.RecordBatch
     features: NDArray[np.float64]
+    signals: NDArray[np.int64]
+    """int64[n, SIGNALS], their live signals."""
     extra: list[dict[str, float]]
 
 
@@ -49,9 +52,9 @@ class Payments:
     def scored(self, which: NDArray[np.intp]) -> "ScoredPayments":
         """Return those transactions that a model scores."""
         if len(which) == len(self.batch):
-            return ScoredPayments(self.batch, self.features, self.extra)
+            return ScoredPayments(self.batch, self.features, self.signals, self.extra)
         extra = [self.extra[row] for row in which.tolist()]
-        return ScoredPayments(self.batch.take(pa.array(which)), self.features[which], extra)
+        return ScoredPayments(self.batch.take(pa.array(which)), self.features[which], self.signals[which], extra)
 
     def rows(self, which: NDArray[np.intp]) -> "Payments":
         """Return some of the transactions."""
@@ -97,14 +100,15 @@ def payments_of(
 
 
 def feature_log(rollout: Rollout, decided: BatchDecision, payments: ScoredPayments) -> pa.RecordBatch:
-    """Return the feature log of decided payments: identifiers, decision with its author, score and features."""
-    decision_columns = decided.log()
-    carried = pa.RecordBatch.from_arrays(
-        [*payments.batch.select(list(_CARRIED)).columns, *decision_columns.values()],
-        names=[*_CARRIED, *decision_columns],
-    )
-    names = (*NAMES, *(EXTRA + name for name in rollout.extra))
-    matrix = rollout.matrix(payments.features, payments.extra)
+    """Return the feature log of decided payments: identifiers, decision with its author, score and features.
+
+    Of the live features it has the signals, from which `by_column` computes them: a twentieth of their size.
+    """
+    columns = {name: payments.batch.column(name) for name in _CARRIED} | decided.log()
+    columns[SIGNALS_COLUMN] = signals_column(payments.signals)
+    carried = pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+    names = (*SETTLED, *(EXTRA + name for name in rollout.extra))
+    matrix = rollout.matrix(payments.features[:, : len(SETTLED)], payments.extra)
     # The log has all features, also those that the model in force does not use, so its hash is the whole catalogue's.
     in_force = catalogue_hash(rollout.champion.scorer.contract.label_delay_days * DAY)
     return feature_batch(carried, names, matrix, decided.score, decided.versions | {"features_hash": in_force})

@@ -323,7 +323,7 @@ class Pipeline:
         account_keys = self._keys.accounts(received.partitions, partition, accounts)
         columns, fraud = columns_of_labels(labels, self._identity)
         blobs = self._cache.fetch(account_keys.names, self._store.load)
-        advanced = advance_accounts(blobs, account_keys.slot, columns, fraud, delay=self._label_delay)
+        advanced = advance_accounts(blobs, account_keys.slot, columns, fraud, delay=self._label_delay, live=False)
         states = account_keys.by_partition(advanced.blobs)
         self._cache.put(*states)
         offset = _offsets(records)

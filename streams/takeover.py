@@ -42,7 +42,7 @@ def see_what_was_seen(
     for row, decided in standing.items():
         if decided.signals is not None:
             signals[row] = decided.signals
-    fill_live(signals, np.ascontiguousarray(columns.scale), features)
+    fill_live(signals, columns.scale, features)
 
 
 def take_over(

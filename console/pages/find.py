@@ -15,6 +15,7 @@ from console.reasons import reason_texts
 from console.roles import Permission
 from console.view import page, refusal
 from features.catalogue import CATALOGUE
+from features.signals import with_live_by_name
 from vedette.clock import DAY, Clock
 from vedette.errors import UnavailableError
 from vedette.events import EXTRA
@@ -121,7 +122,7 @@ def described(history: "PaymentHistory") -> list[dict[str, Any]]:
     """Return each feature with value, unit and meaning; the value of a missing one is None."""
     known = {feature.name: feature for feature in CATALOGUE}
     found = []
-    for name, value in history.features.items():
+    for name, value in with_live_by_name(history.features, history.signals, history.payment["currency"]).items():
         feature = known.get(name)
         meaning = feature.meaning if feature else ""
         found.append(

@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from decisions.policy_file import load_policy
 from decisions.rollout import Rollout, in_rollout
 from decisions.strategy import Strategy
-from features.catalogue import NAMES
+from features.catalogue import NAMES, SETTLED
 from features.transaction_schema import SCHEMA
 from models.scorer import Scorer
 
@@ -110,3 +113,28 @@ def test_a_share_of_the_accounts_is_stable_and_grows() -> None:
     assert (fifth & in_rollout(accounts, "b@1", 0.2)).mean() == pytest.approx(0.04, abs=0.01)
     assert not in_rollout(accounts, "a@1", 0.0).any()
     assert in_rollout(accounts, "a@1", 1.0).all()
+
+
+def test_decisions_do_not_depend_on_columns_that_nobody_reads(
+    strategy: Strategy, batch: pa.RecordBatch, features: np.ndarray
+) -> None:
+    """Without the live features, which neither model nor policy reads, decisions and reasons have the same bits."""
+    both = rollout(strategy, 0.3)
+    assert not both.reads_live
+    settled = np.ascontiguousarray(features[:, : len(SETTLED)])
+    whole = both.decide(batch, features, [{}] * _ROWS, degraded=False)
+    narrow = both.decide(batch, settled, [{}] * _ROWS, degraded=False)
+    assert narrow.messages == whole.messages
+    assert any(decision.reasons for decision in narrow.decisions)
+
+
+def test_a_policy_that_reads_a_live_feature_gets_it(strategy: Strategy, tmp_path: Path) -> None:
+    """A rule on a live feature, even a shadow one, makes the worker compute the live features."""
+    file = tmp_path / "policy.yaml"
+    file.write_text(
+        "format: 1\nname: trial\nversion: 7\nthresholds: {decline: [{probability: 0.9}]}\nrules:\n"
+        "  - {name: crowd, when: payee_live_new_accounts_1h >= 5, action: review, reason: a crowd, shadow: true}\n",
+        encoding="utf-8",
+    )
+    assert Rollout(Strategy(strategy.scorer, load_policy(file))).reads_live
+    assert rollout(Strategy(strategy.scorer, load_policy(file)), 0.3).reads_live
