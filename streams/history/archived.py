@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from decisions.policy_form import ACTIONS
-from features.catalogue import NAMES
+from features.catalogue import NAMES, SETTLED
+from features.signals import with_live
 from features.transaction_schema import SCHEMA
 from streams.decode import refused
 from streams.history.control_state import ControlState
@@ -75,16 +77,26 @@ def feature_log(table: pa.Table) -> FeatureLog:
             "the archived feature log holds no payment of this feature catalogue in the period",
             remedy="look further back, or let a worker decide on some first",
         )
-    if missing := [name for name in NAMES if name not in table.column_names]:
-        raise InputError(f"the archived feature log lacks {', '.join(missing)}")
     extra = sorted({key for row in table["extra"].to_pylist() for key, _ in row or ()})
-    matrix = [pc.fill_null(table[name], np.nan).to_numpy() for name in NAMES]
-    matrix += [_lookup(table["extra"], name) for name in extra]
+    matrix = [_features(table), *(_lookup(table["extra"], name) for name in extra)]
     for name in ("action", "shadow_action"):
         codes = pc.fill_null(pc.index_in(table[name], pa.array(ACTIONS)).cast(pa.int64()), _NO_ACTION)
         table = table.set_column(table.column_names.index(name), name, codes)
     names = (*NAMES, *(EXTRA + name for name in extra))
     return FeatureLog(table.select(list(OWN)), names, np.column_stack(matrix), 0)
+
+
+def _features(table: pa.Table) -> NDArray[np.float64]:
+    """Return the features of the catalogue, float64[n, features]; live ones from the signals where there are any."""
+    seen = table["signals"].is_valid().to_numpy()
+    needed = SETTLED if seen.all() else NAMES  # earlier versions logged the live features
+    if missing := [name for name in needed if name not in table.column_names]:
+        raise InputError(f"the archived feature log lacks {', '.join(missing)}")
+    features = np.full((len(table), len(NAMES)), np.nan)
+    features[:, : len(needed)] = np.column_stack([pc.fill_null(table[name], np.nan).to_numpy() for name in needed])
+    signals, currencies = (table[name].filter(pa.array(seen)).to_pylist() for name in ("signals", "currency"))
+    features[seen] = with_live(features[seen, : len(SETTLED)], signals, currencies)
+    return features
 
 
 def control_state(records: Iterable[ControlRecord]) -> ControlState:
