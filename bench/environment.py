@@ -179,6 +179,20 @@ def wait_until(
     raise VedetteError(f"{what} did not happen within {within_s:.0f} s")
 
 
+def per_second(transactions: int, seconds: float) -> float:
+    """Return the rate of what a worker has applied after its first batch.
+
+    Raises:
+        VedetteError: It has applied nothing since.
+    """
+    if not transactions:
+        raise VedetteError(
+            "the worker took all transactions in its first batches, so there is no rate",
+            remedy="measure more of them: --transactions",
+        )
+    return transactions / seconds
+
+
 def run_reference(module: str, bench: BenchEnvironment, events: int, within_s: float) -> float:
     """Run a reference as a separate process, and return its events per second."""
     finished = subprocess.run(

@@ -17,6 +17,8 @@ from adapters.kafka_reader import TopicReader
 from bench import http_load
 from bench.environment import BenchEnvironment, environment, wait_until
 from bench.measurement import Measurement, Setup
+from bench.vegeta import VegetaFigures
+from bench.vegeta import run as run_vegeta
 from producers.frame import rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
@@ -48,6 +50,7 @@ class GatewayFigures(Measurement):
         doubled: Decisions beyond the first of their payment.
         worker_p99_ms: 99th percentile from the publishing of a payment to the publishing of its decision.
         gateway_mb: Largest resident memory of the gateway, megabytes.
+        vegeta: The same load by vegeta afterwards; None: it was not asked for.
     """
 
     rate: int
@@ -62,6 +65,7 @@ class GatewayFigures(Measurement):
     doubled: int
     worker_p99_ms: float
     gateway_mb: int
+    vegeta: VegetaFigures | None
 
 
 @dataclass
@@ -96,7 +100,7 @@ class _Answer(msgspec.Struct):
 _answer = msgspec.json.Decoder(_Answer)
 
 
-def measure(setup: Setup, *, rate: int, seconds: int, partitions: int) -> GatewayFigures:
+def measure(setup: Setup, *, rate: int, seconds: int, partitions: int, vegeta: str = "") -> GatewayFigures:
     """Measure a gateway and a worker under a load.
 
     Args:
@@ -104,9 +108,10 @@ def measure(setup: Setup, *, rate: int, seconds: int, partitions: int) -> Gatewa
         rate: Requests per second.
         seconds: Length of the measurement.
         partitions: Number of partitions of the topics.
+        vegeta: The program vegeta, for the same load by it; empty: without.
 
     Raises:
-        VedetteError: A process ended, or does not start.
+        VedetteError: Vegeta or a process ended, or does not start.
     """
     with (
         environment(setup, partitions=partitions) as bench,
@@ -119,6 +124,10 @@ def measure(setup: Setup, *, rate: int, seconds: int, partitions: int) -> Gatewa
         _load(gateway, key, payments, min(rate, 500), _WARM_S)
         setup.say(f"measuring {seconds} s at {rate:,}/s")
         outcomes, memory = _load(gateway, key, payments, rate, seconds)
+        foreign = None
+        if vegeta:
+            setup.say("the same by vegeta")
+            foreign = run_vegeta(vegeta, gateway.url, key, payments, rate, seconds, bench.directory)
         if not gateway.running:
             raise VedetteError(f"the gateway has ended: {gateway.log_tail}")
         setup.say("waiting for the last decisions")
@@ -126,10 +135,12 @@ def measure(setup: Setup, *, rate: int, seconds: int, partitions: int) -> Gatewa
         wait_until(
             lambda: bench.messages(Name.DECISIONS) >= accepted, _START_S, "the last decision", worker, every_s=0.5
         )
-        return _figures(bench, rate, outcomes, memory)
+        return _figures(bench, rate, outcomes, memory, foreign)
 
 
-def _figures(bench: BenchEnvironment, rate: int, outcomes: _Outcomes, memory: int) -> GatewayFigures:
+def _figures(
+    bench: BenchEnvironment, rate: int, outcomes: _Outcomes, memory: int, vegeta: VegetaFigures | None
+) -> GatewayFigures:
     published = dict(_published(bench, Name.TRANSACTIONS, Transaction))
     decisions = list(_published(bench, Name.DECISIONS, Decision))
     decided = dict(reversed(decisions))
@@ -142,7 +153,7 @@ def _figures(bench: BenchEnvironment, rate: int, outcomes: _Outcomes, memory: in
         lost=sum(name not in decided for name in outcomes.answered),
         doubled=len(decisions) - len(decided),
         worker_p99_ms=round(float(np.percentile(measured or [float("inf")], 99.0)), 2),
-        gateway_mb=memory // 1_000_000,
+        gateway_mb=memory // 1_000_000, vegeta=vegeta,
     )  # fmt: skip
 
 
@@ -196,4 +207,5 @@ def _load(
 
     requests = (head + f"Content-Length: {len(body)}\r\n\r\n".encode() + body for body in payments)
     outcomes.sent = http_load.run(host, int(port), requests, rate, seconds, outcomes.take, watch)
+    watch()
     return outcomes, memory

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from bench.environment import environment, wait_until
+from bench.environment import environment, per_second, wait_until
 from bench.measurement import Measurement, Setup
 from features.store import RedisStore
 
@@ -46,5 +46,5 @@ def measure(setup: Setup, *, transactions: int, few: int, many: int) -> Growth:
                 memory.append(process.memory_info().rss / 1e6)
                 ended = wait_until(reached(1.0), _LONGEST_S, "the last batch", worker)
                 memory.append(process.memory_info().rss / 1e6)
-            rates.append((sent - first) / (ended - started))
+            rates.append(per_second(sent - first, ended - started))
     return Growth(rates[0], rates[1], round(rates[1] / rates[0], 3), round(memory[2], 1), round(memory[3], 1))

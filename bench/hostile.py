@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -78,8 +78,11 @@ def measure(setup: Setup, *, clients: int, seconds: float) -> HostileResult:
         environment = _environment(setup.directory, stack, port)
         settings = load_settings(None, environment)
         apply(settings)
-        customers = _Customers(settings, port, create_credential(settings, "bench", Role.APP, (), days=1).api_key)
-        with _service(environment, setup.directory / "service.log", port) as process:
+        key = create_credential(settings, "bench", Role.APP, (), days=1).api_key
+        with (
+            closing(_Customers(settings, port, key)) as customers,
+            _service(environment, setup.directory / "service.log", port) as process,
+        ):
             setup.say("idle")
             time.sleep(_SETTLED_S)
             idle = _cores(process, seconds / 2)
@@ -117,7 +120,8 @@ class _Customers:
     def __init__(self, settings: Settings, port: int, api_key: str) -> None:
         self._port, self._headers = port, {"X-API-Key": api_key, "Content-Type": "application/json"}
         self._keys = keyring_of(settings.mfa)
-        self._store = ChallengeStore(connect(settings.redis), settings.redis.prefix)
+        self._redis = connect(settings.redis)
+        self._store = ChallengeStore(self._redis, settings.redis.prefix)
         self._count = 0
 
     def challenge(self, seconds: float, rss: Callable[[], int] | None = None) -> _Seen:
@@ -132,6 +136,10 @@ class _Customers:
                 seen.rss.append(rss())
             time.sleep(max(0.0, 0.25 - took))
         return seen
+
+    def close(self) -> None:
+        """Close the connection to Redis."""
+        self._redis.close()
 
     def call_session(self) -> str:
         """Return the cookie of a customer's call check page, whose streams the attackers open."""
@@ -280,8 +288,7 @@ def _service(environment: dict[str, str], log: Path, port: int) -> Iterator[psut
 def _wait_until_ready(port: int, log: Path) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
-        with suppress(OSError):
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
+        with suppress(OSError), closing(http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)) as connection:
             connection.request("GET", "/readyz")
             if connection.getresponse().status == http.HTTPStatus.OK:
                 return

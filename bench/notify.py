@@ -25,6 +25,7 @@ from stack.local import LocalStack
 from stack.sms import SmsSink
 from stack.topics import apply
 from vedette import Alert, Settings, VedetteError
+from vedette.codes import COUNTRIES
 from vedette.settings import (
     DatabaseSettings,
     IncidentSettings,
@@ -178,19 +179,15 @@ def _publish(settings: Settings, count: int) -> None:
         alert = Alert(
             alert_id=f"alert-{number}", transaction_id=f"t-{number}", account_id=f"account-{number}", event_time=_NOW,
             amount=50_000 + number, currency="EUR", action="review", score=0.9, expected_loss=45_000 + number,
-            reasons=[_NEW_DEVICE], country=_country(number % _TEAMS),
+            reasons=[_NEW_DEVICE], country=COUNTRIES[number % _TEAMS],
         )  # fmt: skip
         producer.send(settings.topics.prefix + Name.ALERTS, msgspec.json.encode(alert), alert.account_id)
     producer.flush()
 
 
-def _country(team: int) -> str:
-    return f"A{chr(ord('A') + team)}"
-
-
 def _routing() -> str:
     people = [f'  team-{team}: {{channel: sms, to: "+1415555{1000 + team}"}}' for team in range(_TEAMS)]
-    routes = [f"  - {{when: {{country: [{_country(team)}]}}, notify: [team-{team}]}}" for team in range(_TEAMS)]
+    routes = [f"  - {{when: {{country: [{COUNTRIES[team]}]}}, notify: [team-{team}]}}" for team in range(_TEAMS)]
     return "\n".join(["format: 1", "recipients:", *people, "routes:", *routes, "  - notify: [team-0]", ""])
 
 
@@ -200,15 +197,13 @@ def _sink() -> Iterator[tuple[str, str, Path]]:
     with tempfile.TemporaryDirectory(prefix="vedette-sms-") as folder:
         kept = Path(folder) / "kept"
         kept.touch()
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.notify", str(kept)], stdout=subprocess.PIPE, stdin=subprocess.PIPE
-        )
-        try:
-            url, account = (process.stdout.readline() if process.stdout else b"").decode().split()
-            yield url, account, kept
-        finally:
-            process.kill()
-            process.wait()
+        command = [sys.executable, "-P", "-m", "bench.notify", str(kept)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as process:
+            try:
+                url, account = (process.stdout.readline() if process.stdout else b"").decode().split()
+                yield url, account, kept
+            finally:
+                process.kill()
 
 
 def _count(kept: Path) -> int:

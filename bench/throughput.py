@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from time import perf_counter
 
-from bench.environment import BenchEnvironment, environment, run_reference, wait_until
+from bench.environment import BenchEnvironment, environment, per_second, run_reference, wait_until
 from bench.measurement import Measurement, Setup
 from features.store import RedisStore
 from vedette import VedetteError
@@ -84,4 +84,4 @@ def _worker(bench: BenchEnvironment, sent: int) -> tuple[float, dict[str, float]
         for name, value in metrics.items()
         if name.startswith("vedette_stage_seconds_total")
     }
-    return (sent - already) / (ended - started), stages
+    return per_second(sent - already, ended - started), stages

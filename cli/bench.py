@@ -307,8 +307,9 @@ def gateway(
     rate: int = typer.Option(500, "--rate", metavar="N", min=1, help="payments per second"),
     seconds: int = typer.Option(60, "--seconds", metavar="N", min=1, help="length of the measurement"),
     partitions: int = _PARTITIONS,
+    vegeta: str = typer.Option("", "--vegeta", metavar="PROGRAM", help="the same load by this vegeta afterwards"),
 ) -> "Measurement":
     """Milliseconds from a payment's request to its answer through gateway and worker, and what was refused or lost."""
     from bench.gateway import measure
 
-    return measure(setup, rate=rate, seconds=seconds, partitions=partitions)
+    return measure(setup, rate=rate, seconds=seconds, partitions=partitions, vegeta=vegeta)

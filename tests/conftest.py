@@ -22,6 +22,7 @@ from alerts.tables import metadata
 from stack.local import LocalStack
 from stack.state import StackState
 from stack.topics import apply
+from tests import commands_run
 from tests.shared_servers import Desk, OwnServers, RemoteServers, Servers
 from vedette.errors import UnavailableError
 from vedette.settings import (
@@ -96,19 +97,31 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     global _test_without_servers  # noqa: PLW0603, an audit hook cannot be removed and has no other way to know
     marked = item.get_closest_marker("servers") or item.get_closest_marker("slow")
     _test_without_servers = "" if marked else item.nodeid
+    commands_run.run.clear()
     result = yield
     _test_without_servers = ""
     return result
 
 
-def _refuse_servers(event: str, arguments: tuple[Any, ...]) -> None:
-    if _test_without_servers and event == "subprocess.Popen":
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Fail a test that does not run the commands that it claims to run."""
+    result = yield
+    claimed = {name for mark in item.iter_markers("runs") for name in mark.args}
+    assert claimed <= commands_run.run, f"{sorted(claimed - commands_run.run)} did not run"
+    return result
+
+
+def _watch_children(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "subprocess.Popen":
+        commands_run.note_child(arguments[1] or ())
         program = os.path.basename(os.fsdecode(arguments[1][0] if arguments[1] else arguments[0]))  # noqa: PTH119
-        if program in _PROGRAMS:
+        if _test_without_servers and program in _PROGRAMS:
             raise RuntimeError(f"{_test_without_servers} starts {program}: it needs the mark `servers`")
 
 
-sys.addaudithook(_refuse_servers)
+commands_run.note_commands()
+sys.addaudithook(_watch_children)
 
 # Tests start the same programs many times; without bytecode each start compiles all of its imports, for seconds.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

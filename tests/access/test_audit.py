@@ -282,6 +282,7 @@ def test_what_is_no_log_is_refused(settings: AuditSettings) -> None:
         verify(settings, head="5")
 
 
+@pytest.mark.runs("audit verify", "audit show")
 def test_the_command(settings: AuditSettings, tmp_path: Path) -> None:
     """`vedette audit verify` ends with 0 for an intact log and 1 for a broken one; `show` prints its records."""
     lines = write(settings, 3)

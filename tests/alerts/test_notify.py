@@ -278,6 +278,7 @@ def test_settings_that_cannot_send_safely_are_refused(
         )
 
 
+@pytest.mark.runs("notify")
 def test_a_terminated_process_leaves_in_good_order(
     settings: Settings, mail: MailSink, alert: Callable[..., Alert], tmp_path: Path
 ) -> None:
@@ -351,6 +352,7 @@ def test_a_full_disk_loses_nothing(settings: Settings, sms: SmsSink, alert: Call
     assert len({received.body[-10:] for received in sms.messages}) == len(sms.messages) == 600
 
 
+@pytest.mark.runs("notify status", "notify list", "notify retry")
 def test_status_and_list_show_the_outbox(
     settings: Settings, sms: SmsSink, alert: Callable[..., Alert], log: Any
 ) -> None:
@@ -378,6 +380,7 @@ def test_status_and_list_show_the_outbox(
     assert len(sms.messages) == 1
 
 
+@pytest.mark.runs("notify web")
 def test_replies_and_receipts_find_their_way_back(
     settings: Settings, sms: SmsSink, alert: Callable[..., Alert], log: Any, tmp_path: Path
 ) -> None:

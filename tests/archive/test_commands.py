@@ -52,6 +52,7 @@ def vedette(tmp_path: Path, archive_settings: ArchiveSettings, fill: Callable[[d
     return run
 
 
+@pytest.mark.runs("find")
 def test_find_prints_a_table(vedette: Run) -> None:
     """Amounts have their currency, labels are words."""
     code, text = vedette("find", "--flagged")
@@ -67,6 +68,7 @@ def test_find_says_that_there_are_more(vedette: Run) -> None:
     assert "--limit shows more" not in vedette("find")[1]
 
 
+@pytest.mark.runs("find", "show", "prove")
 def test_nothing_found_is_exit_code_1(vedette: Run) -> None:
     """A script can see that nothing matched."""
     code, text = vedette("find", "--account", "nobody")
@@ -92,6 +94,7 @@ def test_amounts_are_read_in_their_currency(vedette: Run) -> None:
     assert {json.loads(line)["amount"] for line in lines.splitlines()} == {800, 900}
 
 
+@pytest.mark.runs("show")
 def test_show_tells_what_became_of_a_payment(vedette: Run) -> None:
     """Decisions with reasons and the label are shown in the order of publication, and the same as JSON."""
     code, text = vedette("show", "t3")
@@ -127,6 +130,7 @@ def test_show_has_every_feature_with_its_meaning(vedette: Run) -> None:
     assert "missing" in text
 
 
+@pytest.mark.runs("archive compact")
 def test_compact_says_what_it_did(vedette: Run) -> None:
     """Files before and after, per table."""
     code, text = vedette("archive", "compact")

@@ -47,6 +47,7 @@ def ask(url: str) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
+@pytest.mark.runs("archive run")
 def test_the_service_waits_for_its_storage_and_then_archives(
     service: tuple[subprocess.Popen[bytes], str], archived: Settings, publish: Publish
 ) -> None:

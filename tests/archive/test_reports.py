@@ -60,6 +60,7 @@ def tables(done: Done) -> dict[str, list[dict[str, object]]]:
     return found
 
 
+@pytest.mark.runs("report regulator")
 def test_frauds_are_broken_down_as_regulators_ask(report: Callable[..., Done]) -> None:
     """Instrument, initiation and authentication are counted, by number and value; a refund is not a payment."""
     rows = tables(report("regulator", *PERIOD, "--json"))["instruments"]
@@ -70,6 +71,7 @@ def test_frauds_are_broken_down_as_regulators_ask(report: Callable[..., Done]) -
     assert found["card payment", "non-remote", "JPY"]["value"] == "500"
 
 
+@pytest.mark.runs("report institution")
 def test_detection_is_counted_with_money(report: Callable[..., Done]) -> None:
     """The report has caught and missed frauds, money prevented and lost, false alarms, recall and precision."""
     (euro, yen) = tables(report("institution", *PERIOD, "--json"))["detection"]
@@ -78,6 +80,7 @@ def test_detection_is_counted_with_money(report: Callable[..., Done]) -> None:
     assert (yen["frauds"], yen["recall_rate"]) == (0, None)
 
 
+@pytest.mark.runs("report model")
 def test_models_are_compared(report: Callable[..., Done]) -> None:
     """Decisions are counted by version of model and policy."""
     (euro, _) = tables(report("model", *PERIOD, "--json"))["models"]

@@ -199,6 +199,7 @@ def bank(settings: Settings, topic_prefix: str, sms: SmsSink, tmp_path: Path) ->
     return Bank(settings, environment, tmp_path / "log", f"http://localhost:{port}")
 
 
+@pytest.mark.runs("mfa run", "audit verify")
 def test_from_decision_to_final_decision_through_kill_9(bank: Bank, sms: SmsSink, customers: Customers) -> None:
     """Each of twenty challenges, sent by SMS and answered on the page, has one outcome, which matches the answer.
 

@@ -62,6 +62,7 @@ class Run:
         return [(line["transaction_id"], line["action"]) for line in lines]
 
 
+@pytest.mark.runs("decisions list")
 def test_the_standing_decision_of_each_transaction_is_listed(run: Run) -> None:
     """The final decision precedes the first, and a regular one that without history; filters combine."""
     assert run.listed() == [("t3", "review"), ("t2", "decline"), ("t1", "approve")]
@@ -75,6 +76,7 @@ def test_the_standing_decision_of_each_transaction_is_listed(run: Run) -> None:
     assert "review (degraded)" in table
 
 
+@pytest.mark.runs("decisions show")
 def test_one_decision_is_shown_with_all_its_fields(run: Run) -> None:
     """The decision on a transaction is printed in full; an unknown transaction is an error."""
     shown = json.loads(run("show", "t2"))

@@ -1,5 +1,3 @@
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -7,31 +5,14 @@ import pytest
 import typer.main
 
 from cli.main import app
-from tests import command
-from tests.command import Done
-from vedette import Settings, Transaction
+from tests.cli.conftest import Run
+from tests.conftest import ROOT
+from vedette import Transaction
 from vedette.events import MIN_TIME
 
-Run = Callable[..., Done]
-ROOT = Path(__file__).parents[2]
 HEADER = "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD,TX_FRAUD_SCENARIO\n"
 GOOD = "1,2018-04-01 00:00:31,596,3156,57.16,1,1\n"
 BAD = "2,2018-04-01 00:00:32,596,3156,much,0,0\n"
-
-
-@pytest.fixture
-def vedette(settings: Settings, tmp_path: Path) -> Run:
-    """Runs a command against the embedded stack, in a separate folder."""
-    environ = {
-        "VEDETTE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
-        "VEDETTE_TOPICS__PREFIX": settings.topics.prefix,
-        "VEDETTE_REDIS__URL": settings.redis.url,
-        "VEDETTE_REDIS__PREFIX": settings.redis.prefix,
-        "VEDETTE_DECISIONS__MODEL": str(ROOT / "models" / "demo"),
-        "VEDETTE_DECISIONS__POLICY": str(ROOT / "decisions" / "policy.yaml"),
-    }
-
-    return partial(command.vedette, cwd=tmp_path, environment=environ)
 
 
 @pytest.mark.parametrize(

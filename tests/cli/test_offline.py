@@ -34,15 +34,18 @@ def test_the_help_of_every_command_is_printed() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("schema transaction", "account_id"),
-        ("settings", "[kafka]"),
-        ("settings --markdown", "bootstrap_servers"),
-        ("features list", "account_count_1d"),
-        ("features show account_count_1d", "account_count_1d"),
-        ("features docs", "account_count_1d"),
-        (f"policy check {POLICY}", "is valid"),
-        ("mfa keygen", ":"),
-        ("stack down", "no stack is running"),
+        pytest.param("schema transaction", "account_id", marks=pytest.mark.runs("schema")),
+        pytest.param("settings", "[kafka]", marks=pytest.mark.runs("settings")),
+        pytest.param("settings --markdown", "bootstrap_servers", marks=pytest.mark.runs("settings")),
+        pytest.param("features list", "account_count_1d", marks=pytest.mark.runs("features list")),
+        pytest.param("features show account_count_1d", "account_count_1d", marks=pytest.mark.runs("features show")),
+        pytest.param("features docs", "account_count_1d", marks=pytest.mark.runs("features docs")),
+        pytest.param(f"policy check {POLICY}", "is valid", marks=pytest.mark.runs("policy check")),
+        pytest.param("mfa keygen", ":", marks=pytest.mark.runs("mfa keygen")),
+        pytest.param("identity keygen", "", marks=pytest.mark.runs("identity keygen")),
+        pytest.param("features compile", "", marks=pytest.mark.runs("features compile")),
+        pytest.param("notify preview", "Ref ", marks=pytest.mark.runs("notify preview")),
+        pytest.param("stack down", "no stack is running", marks=pytest.mark.runs("stack down")),
     ],
 )
 def test_a_command_that_needs_no_server_does_its_work(line: str, says: str, tmp_path: Path) -> None:
@@ -52,12 +55,14 @@ def test_a_command_that_needs_no_server_does_its_work(line: str, says: str, tmp_
     assert says in done.stdout
 
 
+@pytest.mark.runs("bench profile")
 def test_a_benchmark_ends_with_one_json_object(tmp_path: Path) -> None:
     """With --json the last line of a benchmark is its result."""
     done = vedette("bench", "profile", "--seconds", "0.1", "--json", cwd=tmp_path)
     assert len(json.loads(done.stdout.splitlines()[-1])["sizes"]) == 6
 
 
+@pytest.mark.runs("simulate", "score", "backfill")
 def test_the_model_and_the_policy_that_ship_are_found_from_any_folder(tmp_path: Path) -> None:
     """Without an explicit model or policy, commands use the ones that ship, also outside a checkout."""
     for line in (

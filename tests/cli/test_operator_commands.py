@@ -43,6 +43,7 @@ def audited(folder: Path) -> list[str]:
     return [json.loads(line)["event"] for line in (folder / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
+@pytest.mark.runs("access create", "access list", "access revoke")
 def test_credentials_are_made_listed_and_revoked(keyed: Run, bare: Run, tmp_path: Path) -> None:
     """The list needs no key, as nothing in it is hashed; the others are in the audit log."""
     assert printed(bare("access", "list", "--json")) == []
@@ -54,6 +55,9 @@ def test_credentials_are_made_listed_and_revoked(keyed: Run, bare: Run, tmp_path
     assert audited(tmp_path) == ["access.created", "access.revoked"]
 
 
+@pytest.mark.runs(
+    "console user add", "console user invite", "console user link", "console user disable", "console user list"
+)
 def test_users_are_added_invited_and_disabled(keyed: Run, bare: Run, tmp_path: Path) -> None:
     """The list needs no key; a link that signs in is refused before the invitation is accepted."""
     assert "no users yet" in bare("console", "user", "list").stdout
@@ -68,6 +72,15 @@ def test_users_are_added_invited_and_disabled(keyed: Run, bare: Run, tmp_path: P
     ]
 
 
+@pytest.mark.runs(
+    "webhooks add",
+    "webhooks pause",
+    "webhooks resume",
+    "webhooks remove",
+    "webhooks deliveries",
+    "webhooks replay",
+    "webhooks list",
+)
 def test_webhooks_are_added_paused_and_removed(keyed: Run, bare: Run, tmp_path: Path) -> None:
     """Lists need no key; nothing waits for a new webhook, and a paused one says so."""
     assert "no webhooks" in bare("webhooks", "list").stdout

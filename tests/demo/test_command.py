@@ -146,6 +146,7 @@ def test_ctrl_c_ends_everything_in_order(demo: Demo, tmp_path: Path, number: sig
     wait_for(lambda: all(gone(child.pid) for child in started))
 
 
+@pytest.mark.runs("demo")
 def test_ctrl_c_before_the_stream_leaves_nothing(demo: Demo, tmp_path: Path) -> None:
     """Interrupted while the history is processed, the demo ends every process it started, without a traceback."""
     process = demo()

@@ -70,6 +70,7 @@ def files(tmp_path: Path) -> list[str]:
     return [str(tmp_path / "golden.parquet"), *(part for name in names for part in ("--transactions", name))]
 
 
+@pytest.mark.runs("features verify")
 def test_verify(files: list[str]) -> None:
     """`verify` takes several files of transactions, counts rows, columns and mismatches, and exits with 0."""
     done = features("verify", *files, "--json")

@@ -193,6 +193,7 @@ def test_a_neighbourhood_shows_what_is_shared_with_whom(ring: Links) -> None:
         neighbourhood(ring, "nobody")
 
 
+@pytest.mark.runs("links build", "links list", "links show")
 def test_the_command_builds_lists_and_shows(payments: list[pa.RecordBatch], tmp_path: Path) -> None:
     """Build prints the id, list finds it, show prints the neighbourhood as text and as JSON."""
     file, folder = tmp_path / "payments.parquet", str(tmp_path / "links")

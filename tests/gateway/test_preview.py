@@ -23,6 +23,7 @@ def history(account_id: str) -> list[Transaction]:
     ]  # fmt: skip
 
 
+@pytest.mark.runs("preview run")
 def test_a_preview_is_the_decision_that_follows(previews: Bank) -> None:
     """A preview with the same history equals the decision; repeated it is the same, as it has no effect."""
     paid = history("preview")

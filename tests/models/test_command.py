@@ -47,6 +47,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.runs("train")
 def test_a_file_teaches_with_the_published_features_alone(file: Path, tmp_path: Path) -> None:
     """`vedette simulate` writes a file that its mapping reads; the output counts what the label delay leaves out."""
     folder = tmp_path / "model"
@@ -106,6 +107,7 @@ def test_data_with_errors_are_refused_before_anything_is_computed(file: Path, tm
     assert (error["column"], error["rows"]) == ("transaction_id", 2)
 
 
+@pytest.mark.runs("check")
 def test_a_clean_file_is_fit(file: Path) -> None:
     """Every row is counted, no finding is an error, and the exit code says so."""
     report = json.loads(run("check", str(file), "--mapping", "vedette", "--json").splitlines()[-1])

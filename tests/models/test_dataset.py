@@ -155,6 +155,7 @@ class Resources(HTMLParser):
             self._in_heading = False
 
 
+@pytest.mark.runs("describe")
 def test_the_page_needs_nothing_else_and_names_nobody(simulated: list[pa.RecordBatch], tmp_path: Path) -> None:
     """It loads nothing, has every part, and has no id of an account, device or payment."""
     table = pa.Table.from_batches(simulated)

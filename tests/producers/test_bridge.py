@@ -199,6 +199,7 @@ def test_a_foreign_topic_becomes_transactions_once(bank: Bank) -> None:
 
 @pytest.mark.kafka
 @pytest.mark.slow
+@pytest.mark.runs("bridge")
 def test_five_kills_lose_and_double_nothing(bank: Bank) -> None:
     """Killed five times in the middle of the work, the bridge makes every message exactly one transaction.
 

@@ -45,6 +45,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.runs("replay")
 def test_replay_sends_a_file_and_counts_what_it_rejects(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path, read_topic: Read
 ) -> None:

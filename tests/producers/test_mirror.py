@@ -123,6 +123,7 @@ def test_decisions_are_mirrored_once_in_their_places(mirrored: Mirrored) -> None
 
 @pytest.mark.kafka
 @pytest.mark.slow
+@pytest.mark.runs("mirror")
 def test_a_killed_mirror_loses_and_doubles_nothing(mirrored: Mirrored) -> None:
     """Kill -9 of the command twice in the middle of the work: every decision is there once in the end."""
     topic = mirrored.settings.topics.prefix + Name.DECISIONS

@@ -202,6 +202,7 @@ def test_promotion_and_rollback_take_effect(
         assert {made[identity] for identity in after} == {version}
 
 
+@pytest.mark.runs("models trial report", "drift", "retrain", "features skew")
 def test_what_the_stream_saw_is_reported(settings: Settings, log: FeatureLog, tmp_path: Path) -> None:
     """Trial report, drift with its page, and a retraining with its proposal all come from the topics of that stream."""
     file = tmp_path / "vedette.toml"
@@ -221,6 +222,7 @@ def test_what_the_stream_saw_is_reported(settings: Settings, log: FeatureLog, tm
     assert seen["drift"][0]["name"] == "score"  # type: ignore[index]
     assert sum(week["payments"] for week in seen["weeks"]) == len(log.table)  # type: ignore[attr-defined]
     assert page.stat().st_size > 100_000
+    assert run("features", "skew")["payments"] == len(log.table)
     proposed = run("retrain", "--output", str(tmp_path / "next"))
     assert proposed["number"] == 3
     assert load_scorer(tmp_path / "next").version == proposed["model"]

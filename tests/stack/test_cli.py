@@ -28,6 +28,7 @@ def vedette(*arguments: str, environment: dict[str, str] | None = None) -> subpr
     )
 
 
+@pytest.mark.runs("stack up", "stack down", "stack status")
 def test_detached_stack_lives_until_down(tmp_path: Path) -> None:
     """`stack up --detach` starts a stack with all topics at the printed addresses; `stack down` ends it."""
     place = ("--dir", str(tmp_path))
@@ -77,6 +78,7 @@ def test_stack_up_follows_the_settings_file(tmp_path: Path) -> None:
         assert environment["VEDETTE_TOPICS__PARTITIONS"] == wanted
 
 
+@pytest.mark.runs("stack mail")
 def test_the_mail_server_receives_until_it_is_ended(tmp_path: Path) -> None:
     """`stack mail` prints its address, keeps what it receives, prints a line for each message, and ends in order."""
     command = [*VEDETTE, "stack", "mail", "--port", "0", "--dir", str(tmp_path / "mail")]
@@ -125,6 +127,7 @@ def test_a_killed_owner_leaves_a_stale_state_that_the_next_start_replaces(tmp_pa
     assert "has ended" in vedette("stack", "down", *place).stdout
 
 
+@pytest.mark.runs("topics apply", "topics diff")
 def test_apply_and_diff_tell_by_their_exit_code(tmp_path: Path) -> None:
     """`topics diff` exits with 1 on a difference; `apply` removes it, unless it must not be changed."""
     place = ("--dir", str(tmp_path))
@@ -142,6 +145,7 @@ def test_apply_and_diff_tell_by_their_exit_code(tmp_path: Path) -> None:
         vedette("stack", "down", *place)
 
 
+@pytest.mark.runs("doctor")
 def test_doctor_examines_settings_servers_model_and_policy(tmp_path: Path) -> None:
     """`doctor` exits with 1 and names exactly what is wrong: here the model and the policy, which do not exist."""
     place = ("--dir", str(tmp_path / "stack"))

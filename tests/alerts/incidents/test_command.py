@@ -1,5 +1,6 @@
 """What `vedette incidents` shows to a person."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,7 +36,10 @@ def incidents(tmp_path: Path, alert: Callable[..., Alert]) -> Incidents:
 
     def run(*arguments: str) -> str:
         done = command.vedette(
-            "incidents", *arguments, cwd=tmp_path, environment={"VEDETTE_DATABASE__URL": settings.url, "COLUMNS": "160"}
+            "incidents",
+            *arguments,
+            cwd=tmp_path,
+            environment={"VEDETTE_DATABASE__URL": settings.url, "COLUMNS": "160", "VEDETTE_AUDIT__KEY": "k" * 32},
         )
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
@@ -59,8 +63,19 @@ def test_a_list_says_how_many_it_leaves_out(incidents: Incidents) -> None:
     assert incidents("list").splitlines()[-1] == "3 of 3 open incidents"
 
 
+@pytest.mark.runs("incidents show")
 def test_alerts_are_shown_by_the_time_of_their_payments(incidents: Incidents) -> None:
     """The earlier payment is shown first, although its alert arrived later, with its own amount and time."""
     alerts = [line.split("  ")[1:] for line in incidents("show", "2").splitlines() if "score" in line]
     assert [at for at, *_ in alerts] == [shown(NOW - 2 * HOUR), shown(NOW - HOUR)]
     assert [rest[0].split(" EUR")[0] for _, *rest in alerts] == ["70.02", "70.01"]
+
+
+@pytest.mark.runs("incidents list", "incidents ack", "incidents confirm", "incidents dismiss")
+def test_incidents_are_acknowledged_and_closed(incidents: Incidents) -> None:
+    """Each says the new state, and what is closed is in the list of all only."""
+    assert incidents("ack", "1", "--who", "ana") == "incident 1 is acknowledged\n"
+    assert json.loads(incidents("confirm", "1", "--who", "ana", "--json"))["state"] == "confirmed"
+    assert json.loads(incidents("dismiss", "2", "--json"))["id"] == 2
+    assert [each["id"] for each in json.loads(incidents("list", "--json"))["incidents"]] == [3]
+    assert len(json.loads(incidents("list", "--all", "--json"))["incidents"]) == 3

@@ -2,6 +2,7 @@
 
 import httpx2
 import msgspec
+import pytest
 from standardwebhooks import Webhook
 
 from stack.gateway import GatewayProcess
@@ -12,6 +13,7 @@ from tests.gateway.webhooks.conftest import Receiver
 from vedette.settings import WebhookSettings
 
 
+@pytest.mark.runs("webhooks run", "gateway run", "worker")
 def test_a_decision_reaches_who_registered_for_it(bank: Bank, receiver: Receiver) -> None:
     """It arrives once, verifiable, through a kill of the sender; paused it waits; another key has no access to it."""
     own = WebhookSettings(group=f"{bank.settings.topics.prefix}hooks", port=free_ports(1)[0], allow_private=True)

@@ -71,6 +71,7 @@ def protocol(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.runs("compare")
 def test_a_protocol_file_gives_a_table_a_report_and_json(cards: Path, protocol: Path, tmp_path: Path) -> None:
     """All entries are evaluated, the published figure is below them, and a second run reads the results."""
     report = tmp_path / "report.html"

@@ -96,6 +96,7 @@ def test_a_withdrawal_by_the_guardrail_is_listed(run: Run, deployment: Settings)
     assert "withdrawn" not in run("list")
 
 
+@pytest.mark.runs("models rollback", "models publish")
 def test_publish_repeats_what_the_registry_says(run: Run, deployment: Settings) -> None:
     """After a change that was not published, the list says so, and `publish` lets the workers follow."""
     run("rollback", *WHO, "--no-publish")

@@ -119,6 +119,17 @@ def test_the_card_says_who_approved_and_what_people_must_fill_in(registry: Regis
         fill_in(registry, new, answers={"nonsense": "x"})
 
 
+@pytest.mark.runs(
+    "models register",
+    "models promote",
+    "models list",
+    "models compare",
+    "models show",
+    "models card",
+    "models archive",
+    "models trial start",
+    "models trial end",
+)
 def test_the_commands_do_all_of_it(
     settings: RegistrySettings, folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_time_budget_ends_a_search_before_its_trials(arguments: tuple[str, ...
     assert found["average_precision"] > 0.3
 
 
+@pytest.mark.runs("tune")
 def test_a_grid_tries_every_combination(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Two by two are four, and a single tree is not the best."""
     grid = ("--grid", "n_estimators=1,30", "--grid", "min_child_samples=20,50")

@@ -81,6 +81,7 @@ def test_what_was_decided_is_decided_again(decided: Settings, stream: Log, strat
     assert result.old == result.new
 
 
+@pytest.mark.runs("whatif")
 def test_another_policy_through_the_command(decided: Settings, stream: Log, tmp_path: Path) -> None:
     """`vedette whatif` without a file compares with the topics, within a span, and writes the differences."""
     queues = [queue for (topic, _), queue in stream.records.items() if topic == Name.TRANSACTIONS]
