@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -132,6 +132,7 @@ class Archive:
         self._options = storage_options(settings)
         self._tables = {table.topic: table for table in TABLES}
         self._delta: dict[Name, DeltaTable] = {}
+        self._defined: set[str] = set()
         self._open(Name.TRANSACTIONS)  # where it is not, there is no archive
         scratch = f"{gettempdir()}/vedette-archive-{os.getpid()}"
         self._duck = duckdb.connect(config={"memory_limit": _MEMORY, "temp_directory": scratch})
@@ -158,10 +159,20 @@ class Archive:
         views, query, values = self._asked(question, select)
         return self._ask(views, query, values)
 
-    def ask_in_pieces(self, question: Question, select: str) -> pa.RecordBatchReader:
+    def ask_in_pieces(
+        self, question: Question, select: str, tables: Mapping[str, pa.Table] | None = None
+    ) -> pa.RecordBatchReader:
         """Return the answer of SQL over `payments` and the other tables piece by piece; see `ask` and `stream`."""
         views, query, values = self._asked(question, select)
-        return self.stream(views, query, values)
+        return self.stream(views, query, values, tables)
+
+    def define(self, name: str, function: Callable[[pa.Array, pa.Array], pa.Array]) -> None:
+        """Define a function of two texts for SQL, which gives a text and is called with many rows at a time."""
+        duck: Any = self._duck  # whose types know no kind of function by its name
+        if name in self._defined:
+            duck.remove_function(name)
+        duck.create_function(name, function, ["VARCHAR"] * 2, "VARCHAR", type="arrow", null_handling="special")
+        self._defined.add(name)
 
     def _asked(self, question: Question, select: str) -> tuple[list["View"], str, dict[str, Any]]:
         """Return views, SQL and values of a query; transactions are a table already where they are few."""

@@ -1,5 +1,7 @@
 """`vedette archive`: topics stored as tables."""
 
+from pathlib import Path
+
 import typer
 
 from cli.context import settings_of
@@ -12,6 +14,7 @@ def register(app: typer.Typer) -> None:
     group = typer.Typer(help="Keep topics as Delta tables, beyond their retention.", no_args_is_help=True)
     group.command()(run)
     group.command()(compact)
+    group.command()(export)
     app.add_typer(group, name="archive")
 
 
@@ -73,3 +76,48 @@ def compact(ctx: typer.Context, as_json: bool = _JSON) -> None:
     for table in done:
         expired = f", {table.expired:,} rows expired" if table.expired else ""
         typer.echo(f"{table.table}: {table.before:,} files -> {table.after:,}{expired}")
+
+
+def export(
+    ctx: typer.Context,
+    folder: Path = typer.Argument(metavar="FOLDER", help="where the files are written"),
+    since: str = typer.Option("", "--from", metavar="DATE", help="event time at or after this, UTC"),
+    until: str = typer.Option("", "--to", metavar="DATE", help="event time before this, UTC"),
+    postgres: str = typer.Option(
+        "", "--postgres", metavar="URL", help="write the tables to this PostgreSQL as well; the password from ~/.pgpass"
+    ),
+    as_json: bool = _JSON,
+) -> None:
+    """Write payments, accounts, merchants, rules, models and days for BI, with masked identifiers: see docs/bi.md.
+
+    The exit code is 1 if the archive has no payment of the period.
+    """
+    import json
+
+    from adapters.extras import require_extra
+    from cli.archived import moments
+
+    require_extra("archive", "the archive", "deltalake")
+    if postgres:
+        require_extra("postgres", "PostgreSQL", "psycopg")
+    from archive.search import Archive, Question
+    from archive.star import export_star
+
+    settings = settings_of(ctx)
+    start, end = moments(since, until)
+    key = settings.identity.key
+    with Archive(settings.archive) as archive:
+        rows = export_star(archive, Question(since=start, until=end), folder, key.value if key else None)
+    if postgres:
+        from archive.star_postgres import load_star
+
+        load_star(folder, postgres)
+    if as_json:
+        typer.echo(json.dumps({"rows": rows}))
+    else:
+        for table, count in rows.items():
+            typer.echo(f"{table}: {count:,} rows")
+        if key is None:
+            typer.echo("[identity] key is not set: masks are others at the next export", err=True)
+    if not rows["payments"]:
+        raise typer.Exit(1)

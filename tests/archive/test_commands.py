@@ -142,7 +142,17 @@ def test_compact_says_what_it_did(vedette: Run) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("command", [("archive", "compact"), ("find",), ("show", "t1"), ("prove", "t1")])
+def test_export_writes_every_table(vedette: Run, tmp_path: Path) -> None:
+    """Rows by table; a period without payments is exit code 1."""
+    code, text = vedette("archive", "export", str(tmp_path / "bi"), "--json")
+    assert (code, json.loads(text)["rows"]["payments"]) == (0, 10)
+    assert (tmp_path / "bi" / "star.duckdb").exists()
+    assert vedette("archive", "export", str(tmp_path / "bi"), "--to", "2000-01-01")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "command", [("archive", "compact"), ("archive", "export", "bi"), ("find",), ("show", "t1"), ("prove", "t1")]
+)
 def test_where_no_archive_is_commands_say_how_to_make_one(command: tuple[str, ...], tmp_path: Path) -> None:
     """The error names the place and the command that writes an archive, whatever is asked of it."""
     file = tmp_path / "vedette.toml"
