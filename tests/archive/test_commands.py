@@ -142,6 +142,7 @@ def test_compact_says_what_it_did(vedette: Run) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.runs("archive export")
 def test_export_writes_every_table(vedette: Run, tmp_path: Path) -> None:
     """Rows by table; a period without payments is exit code 1."""
     code, text = vedette("archive", "export", str(tmp_path / "bi"), "--json")

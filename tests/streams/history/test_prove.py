@@ -22,6 +22,7 @@ from archive.service import location
 from archive.tables import TABLES
 from archive.writer import TableWriter
 from cli.main import app
+from decisions.policy_record import policy_record
 from decisions.rollout import Rollout
 from decisions.strategy import Strategy
 from features.catalogue import catalogue_hash
@@ -30,7 +31,7 @@ from models.registry.store import Registry
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
-from streams.active_strategies import ActiveStrategies, policy_record
+from streams.active_strategies import ActiveStrategies
 from streams.history.archived import feature_log
 from streams.history.feature_log import read_log
 from streams.history.run_output import Topics
@@ -43,7 +44,7 @@ from tests.conftest import ROOT
 from tests.streams.conftest import PARTITIONS, NewDeployment
 from tests.streams.feed import Record, activity_of
 from vedette.clock import SystemClock
-from vedette.control import ControlRecord, Models
+from vedette.control import POLICY_FILE, ControlRecord, Models
 from vedette.events import Label, Transaction
 from vedette.partitioner import partition_of
 from vedette.settings import ArchiveSettings, RegistrySettings, Settings
@@ -146,9 +147,8 @@ def changes(deployed: Settings, tmp_path: Path) -> tuple[Models, ControlRecord]:
         contract["calibration"]["margins"] = [margin * factor for margin in contract["calibration"]["margins"]]
         (folder / "contract.json").write_text(json.dumps(contract))
         refs.append(registry.register(folder, 1).ref)
-    (tmp_path / "policy.yaml").write_text(STRICT)
     trial = Models(champion=refs[0], challenger=refs[1], rollout_fraction=0.5, **WHO)
-    return trial, policy_record(tmp_path / "policy.yaml", **WHO)
+    return trial, policy_record({POLICY_FILE: STRICT}, **WHO)
 
 
 @pytest.fixture
