@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.context import settings_of
+from cli.copying import JSON, REGISTRY, UNTIL_IDLE, settings_with
 
 
 def register(app: typer.Typer) -> None:
@@ -17,14 +17,12 @@ def bridge(
         ..., "--mapping", metavar="NAME", help="mapping of its messages: a name or a .toml file"
     ),
     form: str = typer.Option("json", "--format", metavar="FORMAT", help="json, avro or protobuf"),
-    registry: str = typer.Option("", "--registry", metavar="URL", help="schema registry (default: [schemas] url)"),
+    registry: str = REGISTRY,
     instance: str = typer.Option(
         "", "--instance", metavar="NAME", help="name in the group, kept over restarts (default: [bridge] instance)"
     ),
-    until_idle: float = typer.Option(
-        0.0, "--until-idle", metavar="SECONDS", min=0.0, help="end once no message has arrived for this long; 0: never"
-    ),
-    as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
+    until_idle: float = UNTIL_IDLE,
+    as_json: bool = JSON,
 ) -> None:
     """Turn a foreign topic into transactions, each message exactly once, until Ctrl-C or SIGTERM.
 
@@ -46,11 +44,9 @@ def bridge(
     from producers.mapping import load_mapping
     from vedette.clock import SystemClock
 
-    settings, clock = settings_of(ctx), SystemClock()
+    settings, clock = settings_with(ctx, registry), SystemClock()
     if instance:
         settings = msgspec.structs.replace(settings, bridge=msgspec.structs.replace(settings.bridge, instance=instance))
-    if registry:
-        settings = msgspec.structs.replace(settings, schemas=msgspec.structs.replace(settings.schemas, url=registry))
     log, progress = service_log("bridge"), BridgeProgress()
     with closing(decoder(form, topic, settings.schemas)) as decode:
         conversion = Conversion(load_mapping(mapping), decode)

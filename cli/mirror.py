@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.context import settings_of
+from cli.copying import JSON, REGISTRY, UNTIL_IDLE, settings_with
 
 
 def register(app: typer.Typer) -> None:
@@ -14,11 +14,9 @@ def mirror(
     ctx: typer.Context,
     topic: str = typer.Argument(..., metavar="TOPIC", help="decisions, alerts, challenges or incidents"),
     target: str = typer.Option("", "--to", metavar="NAME", help="full name of the other topic (default: <TOPIC>.avro)"),
-    registry: str = typer.Option("", "--registry", metavar="URL", help="schema registry (default: [schemas] url)"),
-    until_idle: float = typer.Option(
-        0.0, "--until-idle", metavar="SECONDS", min=0.0, help="end once no message has arrived for this long; 0: never"
-    ),
-    as_json: bool = typer.Option(False, "--json", help="print one JSON object as the last line"),
+    registry: str = REGISTRY,
+    until_idle: float = UNTIL_IDLE,
+    as_json: bool = JSON,
 ) -> None:
     """Copy one of Vedette's topics to another one in Avro, each message exactly once, until Ctrl-C or SIGTERM.
 
@@ -28,8 +26,6 @@ def mirror(
     import dataclasses
     import json
     from contextlib import closing
-
-    import msgspec
 
     from adapters.extras import needs_extra
     from adapters.logs import service_log
@@ -41,11 +37,14 @@ def mirror(
     from vedette.clock import SystemClock
     from vedette.errors import InputError
 
-    settings, clock, log, progress = settings_of(ctx), SystemClock(), service_log("mirror"), MirrorProgress()
+    settings, clock, log, progress = (
+        settings_with(ctx, registry),
+        SystemClock(),
+        service_log("mirror"),
+        MirrorProgress(),
+    )
     if topic not in MIRRORED:
         raise InputError(f"there is no mirror of {topic!r}", remedy=f"one of {', '.join(MIRRORED)}")
-    if registry:
-        settings = msgspec.structs.replace(settings, schemas=msgspec.structs.replace(settings.schemas, url=registry))
     target = target or f"{settings.topics.prefix}{topic}.avro"
     with closing(AvroWriter(MIRRORED[topic], target, settings.schemas)) as write:
         if until_idle:

@@ -8,79 +8,47 @@ import typer
 from cli.context import settings_of
 
 if TYPE_CHECKING:
-    from archive.reports import Report, ReportKind
+    from collections.abc import Callable
+
+    from archive.reports import Report
+
+
+_REPORTS = {
+    "regulator": "Payments and frauds by instrument, initiation, authentication and country, in numbers and value.\n\n"
+    "The breakdown is that of the EBA guidelines on fraud reporting (GL/2018/05). ",
+    "institution": "Decisions, frauds caught and missed, losses prevented, false alarms, challenges and rules.\n\n",
+    "model": "Decisions by version of model and policy, calibration of the scores, and figures by day.\n\n",
+}
+_NOTHING = "The exit code is 1 if the archive has no payment of the period."
 
 
 def register(app: typer.Typer) -> None:
     """Add this group."""
     group = typer.Typer(help="Reports on a period, from the archive.", no_args_is_help=True)
-    for command in (regulator, institution, model):
-        group.command()(command)
+    for kind, text in _REPORTS.items():
+        group.command(kind, help=text + _NOTHING)(_command(kind))
     app.add_typer(group, name="report")
 
 
-_SINCE = typer.Option(..., "--from", metavar="DATE", help="event time at or after this, UTC")
-_UNTIL = typer.Option(..., "--to", metavar="DATE", help="event time before this, UTC")
-_HTML = typer.Option(None, "--html", metavar="FILE", help="write one page of HTML that needs nothing else")
-_CSV = typer.Option(None, "--csv", metavar="FOLDER", help="write a CSV file for each table")
-_JSON = typer.Option(False, "--json", help="print one JSON object")
+def _command(kind: str) -> "Callable[..., None]":
+    def command(
+        ctx: typer.Context,
+        since: str = typer.Option(..., "--from", metavar="DATE", help="event time at or after this, UTC"),
+        until: str = typer.Option(..., "--to", metavar="DATE", help="event time before this, UTC"),
+        html: Path | None = typer.Option(
+            None, "--html", metavar="FILE", help="write one page of HTML that needs nothing else"
+        ),
+        csv: Path | None = typer.Option(None, "--csv", metavar="FOLDER", help="write a CSV file for each table"),
+        as_json: bool = typer.Option(False, "--json", help="print one JSON object"),
+    ) -> None:
+        _run(ctx, kind, since, until, html, csv, as_json=as_json)
 
-
-def regulator(
-    ctx: typer.Context,
-    since: str = _SINCE,
-    until: str = _UNTIL,
-    html: Path | None = _HTML,
-    csv: Path | None = _CSV,
-    as_json: bool = _JSON,
-) -> None:
-    """Payments and frauds by instrument, initiation, authentication and country, in numbers and value.
-
-    The breakdown is that of the EBA guidelines on fraud reporting (GL/2018/05). The exit code is 1 if the archive has
-    no payment of the period.
-    """
-    from archive.reports import ReportKind
-
-    _run(ctx, ReportKind.REGULATOR, since, until, html, csv, as_json=as_json)
-
-
-def institution(
-    ctx: typer.Context,
-    since: str = _SINCE,
-    until: str = _UNTIL,
-    html: Path | None = _HTML,
-    csv: Path | None = _CSV,
-    as_json: bool = _JSON,
-) -> None:
-    """Decisions, frauds caught and missed, losses prevented, false alarms, challenges and rules.
-
-    The exit code is 1 if the archive has no payment of the period.
-    """
-    from archive.reports import ReportKind
-
-    _run(ctx, ReportKind.INSTITUTION, since, until, html, csv, as_json=as_json)
-
-
-def model(
-    ctx: typer.Context,
-    since: str = _SINCE,
-    until: str = _UNTIL,
-    html: Path | None = _HTML,
-    csv: Path | None = _CSV,
-    as_json: bool = _JSON,
-) -> None:
-    """Decisions by version of model and policy, calibration of the scores, and figures by day.
-
-    The exit code is 1 if the archive has no payment of the period.
-    """
-    from archive.reports import ReportKind
-
-    _run(ctx, ReportKind.MODEL, since, until, html, csv, as_json=as_json)
+    return command
 
 
 def _run(
     ctx: typer.Context,
-    kind: "ReportKind",
+    kind: str,
     since: str,
     until: str,
     html: Path | None,
@@ -95,12 +63,12 @@ def _run(
 
     require_extra("archive", "the archive", "deltalake")
     from archive.report_page import html_page
-    from archive.reports import make_report, plain
+    from archive.reports import ReportKind, make_report, plain
     from archive.search import Archive
     from vedette.clock import parse_time
 
     with Archive(settings_of(ctx).archive) as archive:
-        report = make_report(archive, kind, parse_time(since), parse_time(until))
+        report = make_report(archive, ReportKind(kind), parse_time(since), parse_time(until))
     if html:
         with output_file(html, "the report") as part:
             part.write_text(html_page(report), encoding="utf-8")

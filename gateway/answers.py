@@ -16,9 +16,15 @@ def decision_of(raw: bytes) -> Decision:
     return _decoder.decode(raw)
 
 
-def answer(decision: Decision, latency_ms: float = 0.0) -> Answer:
-    """Return the answer for a decision."""
-    asks = decision.action == "challenge" and not decision.degraded
+def answer(decision: Decision, challenges: str, latency_ms: float = 0.0) -> Answer:
+    """Return the answer for a decision.
+
+    Args:
+        decision: The decision.
+        challenges: Public URL of the challenge service.
+        latency_ms: Time since the request came.
+    """
+    asks = decision.action == "challenge" and not decision.degraded and decision.final is not True
     return Answer(
         transaction_id=decision.transaction_id,
         action=decision.action,
@@ -32,8 +38,13 @@ def answer(decision: Decision, latency_ms: float = 0.0) -> Answer:
         final=decision.final is True or not (asks or decision.degraded),
         latency_ms=round(latency_ms, 3),
         kind=decision.kind,
-        challenge=ChallengeRef(id=challenge_id_of(decision.account_id, decision.transaction_id)) if asks else UNSET,
+        challenge=_challenge(decision, challenges) if asks else UNSET,
     )
+
+
+def _challenge(decision: Decision, challenges: str) -> ChallengeRef:
+    id_ = challenge_id_of(decision.account_id, decision.transaction_id)
+    return ChallengeRef(id=id_, link=f"{challenges.rstrip('/')}/v1/challenges/{id_}")
 
 
 def preview(decision: Decision, latency_ms: float) -> PreviewAnswer:

@@ -88,6 +88,7 @@ class DecisionGateway:
         self.fallback, self.policy = Fallback(), ""
         self._lookback_s = own.lookback_s
         self._prefix = settings.topics.prefix
+        self._challenges = settings.mfa.public_url
         self._max_future_ms = settings.worker.max_future_s * 1000
         self._outlet, self._clock, self._metrics = outlet, clock, metrics
         self._encode = msgspec.json.Encoder().encode
@@ -111,7 +112,7 @@ class DecisionGateway:
         if raw := entry.standing or entry.degraded:
             decision = decision_of(raw)
             check_said(transaction, decision)  # another gateway may have published another body at the same time
-            return answer(decision, latency_ms)
+            return answer(decision, self._challenges, latency_ms)
         if entry.refused is not None:
             raise again(entry.refused)
         if not entry.acknowledged:
@@ -166,7 +167,7 @@ class DecisionGateway:
                 "undecided", 409, f"the payment {transaction_id!r} is not decided yet", field="transaction_id",
                 value=transaction_id, retry_after_s=1, remedy="follow its events, or ask again",
             )  # fmt: skip
-        return answer(decision_of(raw))
+        return answer(decision_of(raw), self._challenges)
 
     def take(self, messages: list[bytes]) -> None:
         """Take decisions from the log, in order."""

@@ -1,4 +1,4 @@
-"""A `vedette gateway run` as a child process, with keys and a credential of its own."""
+"""A `vedette gateway run` as a child process, with keys and a credential of its own, or a service beside it."""
 
 import base64
 import os
@@ -50,21 +50,20 @@ def gateway_settings(settings: Settings, directory: Path) -> Settings:
 
 
 class GatewayProcess:
-    """A gateway with settings of its own, or the preview service or webhooks beside it.
+    """A gateway with settings of its own, or one of the services beside it.
 
     Args:
         settings: See gateway_settings.
         directory: For the settings' file and the log.
         name: Of both.
-        service: `gateway`, `preview` or `webhooks`.
+        service: `gateway`, `preview`, `webhooks` or `mfa`.
     """
 
     def __init__(self, settings: Settings, directory: Path, name: str = "gateway", service: str = "gateway") -> None:
         file = directory / f"{name}.toml"
         file.write_text(_with_secrets(describe(settings), settings), encoding="utf-8")
         self.log = directory / f"{name}.log"
-        services = {"gateway": settings.gateway, "preview": settings.preview, "webhooks": settings.webhooks}
-        own: Any = services[service]
+        own: Any = getattr(settings, service)
         self._address = (own.host, own.port)
         self.url = f"http://{self._address[0]}:{self._address[1]}"
         self._child = Child([*_VEDETTE, str(file), service, "run"], log=self.log)

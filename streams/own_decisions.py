@@ -7,7 +7,6 @@ it lost the partition, publishes in between is found by the gaps it leaves in th
 docs/decisions/0014-the-first-decision-stands.md.
 """
 
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from threading import Lock
@@ -15,13 +14,10 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from numpy.typing import NDArray
 
-from adapters.kafka_client import client_config
-from adapters.kafka_consumer import READER_GROUP
+from adapters.kafka_reader import OffsetReader
 from features.signals import decode_signals
-from vedette.errors import UnavailableError
 from vedette.events import Decision
 from vedette.reading import UNREADABLE
 from vedette.settings import Settings
@@ -82,66 +78,25 @@ class DecisionLog:
     """
 
     def __init__(self, settings: Settings, *, timeout_s: float = 10.0) -> None:
-        self._topic = settings.topics.prefix + Name.DECISIONS
-        self._timeout_s = timeout_s
         self._reading = Lock()
-        self._consumer = Consumer(
-            client_config(settings.kafka)
-            | {
-                "group.id": READER_GROUP,
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "log_level": 2,
-            }
+        # A tail may be longer than what the topic keeps.
+        self._log = OffsetReader(
+            settings, Name.DECISIONS, at_once=_AT_ONCE, timeout_s=timeout_s, pause_s=_WAIT_S, skip_deleted=True
         )
 
     def end(self, partition: int) -> int:
         """See DecisionReader."""
-        try:
-            place = TopicPartition(self._topic, partition)
-            _, end = self._consumer.get_watermark_offsets(place, timeout=self._timeout_s, cached=False)
-        except KafkaException as error:
-            raise self._unavailable(error.args[0].str()) from error
-        return int(end)
+        return self._log.available(partition).stop
 
     def read(self, partition: int, offsets: range) -> Iterator[Any]:
         """See DecisionReader."""
-        if not offsets:
-            return
         with self._reading:
-            self._consumer.assign([TopicPartition(self._topic, partition, offsets.start)])
-            try:
-                yield from self._messages(offsets)
-            finally:
-                self._consumer.unassign()
-
-    def _messages(self, offsets: range) -> Iterator[Any]:
-        deadline = time.monotonic() + self._timeout_s
-        while time.monotonic() < deadline:
-            for message in self._consumer.consume(min(len(offsets), _AT_ONCE), _WAIT_S):
-                error = message.error()
-                if error is None:
-                    if message.offset() >= offsets.stop:
-                        return
-                    yield message
-                    if message.offset() + 1 >= offsets.stop:
-                        return
-                    deadline = time.monotonic() + self._timeout_s
-                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001, its public name
-                    return
-                elif message.topic() is not None:
-                    raise self._unavailable(error.str())
-        raise self._unavailable("it stopped answering")
-
-    def _unavailable(self, reason: str) -> UnavailableError:
-        return UnavailableError(f"topic {self._topic} cannot be read: {reason}", remedy="`vedette doctor` looks")
+            for piece in self._log.read_partition(partition, offsets):
+                yield from piece
 
     def close(self) -> None:
         """Close the connection."""
-        self._consumer.close()
+        self._log.close()
 
 
 def standing_decisions(messages: Iterable[Any]) -> dict[Payment, StandingDecision]:

@@ -1,11 +1,12 @@
 from contextlib import closing
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from adapters.kafka_client import client_config
 from adapters.kafka_producer import KafkaProducer
-from adapters.kafka_reader import TopicReader, commit_offsets, committed_offsets
+from adapters.kafka_reader import OffsetReader, TopicReader, commit_offsets, committed_offsets
 from stack.topics import apply
 from tests.conftest import SettingsFor
 from vedette.errors import UnavailableError
@@ -84,3 +85,31 @@ def test_aborted_and_open_transactions_are_not_read(settings: Settings) -> None:
     unfinished.commit_transaction(30)
     with closing(TopicReader(settings, Name.LABELS)) as reader:
         assert values(reader) == [b"yes", b"not yet"]
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("settings", ["apache_stack"], indirect=True)
+def test_what_a_topic_no_longer_keeps_is_an_error_or_skipped(settings: Settings) -> None:
+    """Who needs every message is told; who takes what is there begins with the first, and offsets beyond end there."""
+    topic = settings.topics.prefix + Name.DECISIONS
+    producer = Producer(client_config(settings.kafka))
+    for number in range(10):
+        producer.produce(topic, b"%d" % number, partition=0)
+    producer.flush(30)
+    place = TopicPartition(topic, 0, 4)
+    admin = AdminClient(client_config(settings.kafka))
+    admin.delete_records([place])[place].result(30)
+
+    def read(wanted: range, *, skip_deleted: bool) -> list[bytes]:
+        reader = OffsetReader(
+            settings, Name.DECISIONS, at_once=3, timeout_s=10.0, pause_s=0.05, skip_deleted=skip_deleted
+        )
+        with closing(reader):
+            assert reader.available(0) == range(4, 10)
+            return [message.value() for piece in reader.read_partition(0, wanted) for message in piece]
+
+    assert read(range(2, 7), skip_deleted=True) == [b"4", b"5", b"6"]
+    assert read(range(2), skip_deleted=True) == []
+    assert read(range(5, 20), skip_deleted=False) == [b"5", b"6", b"7", b"8", b"9"]
+    with pytest.raises(UnavailableError, match="decisions cannot be read"):
+        read(range(2, 7), skip_deleted=False)

@@ -61,9 +61,16 @@ class AnswerReason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ChallengeRef(msgspec.Struct, frozen=True, kw_only=True):
-    """The challenge to the customer; the challenge service knows it under this id as soon as it has issued it."""
+    """The challenge to the customer, which the challenge service knows as soon as it has issued it.
+
+    Attributes:
+        id: Its id.
+        link: Its address in the API of the challenge service: how it stands there, and under it `/answer` takes an
+            answer and `/link` makes a link to the customer's page. Empty: an earlier gateway answers.
+    """
 
     id: str
+    link: str = ""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
