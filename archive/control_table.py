@@ -19,7 +19,7 @@ from vedette.topics import Name
 _TEXT = pa.string()
 _COLUMNS = (
     pa.field("kind", _TEXT),
-    pa.field("at", TIME),
+    pa.field("changed_at", TIME),
     pa.field("approver", _TEXT),
     pa.field("reason", _TEXT),
     pa.field("policy", _TEXT),
@@ -55,7 +55,7 @@ class ControlTable:
                 rows.append(_row(record))
                 kept.append(message)
         columns = {field.name: pa.array([row.get(field.name) for row in rows], field.type) for field in _COLUMNS}
-        columns |= place(kept, columns["at"])
+        columns |= place(kept, columns["changed_at"])
         return pa.table(columns, schema=self.schema), rejected
 
 
@@ -72,7 +72,7 @@ def _record(value: bytes) -> ControlRecord | None:
 
 def _row(record: ControlRecord) -> dict[str, object]:
     row: dict[str, object] = {
-        "at": record.at * US_PER_MS,
+        "changed_at": record.at * US_PER_MS,
         "approver": record.approver,
         "reason": record.reason,
         "record": msgspec.json.encode(record).decode(),

@@ -104,8 +104,6 @@ def positions(settings: Settings) -> dict[Name, dict[int, int]]:
 
 def control_records(archive: Archive) -> list[ControlRecord]:
     """Return every change of models and policy while the control topic was archived, the oldest first."""
-    if not archive.has(Name.CONTROL):
-        return []
     query = "SELECT kind, record FROM control ORDER BY kafka_partition, kafka_offset"
     with closing(archive.stream([View(Name.CONTROL, (None, None))], query, {})) as answer:
         rows = answer.read_all().to_pylist()

@@ -37,6 +37,16 @@ label AS (
         PARTITION BY l.transaction_id, l.account_id
         ORDER BY l.labelled_at DESC, l.kafka_partition DESC, l.kafka_offset DESC
     ) = 1
+),
+-- A payment belongs to the incident that was closed last.
+incident AS (
+    SELECT i.* FROM (
+        SELECT unnest(transaction_ids) AS transaction_id, * EXCLUDE (transaction_ids) FROM incidents
+    ) i SEMI JOIN payment USING (transaction_id, account_id)
+    QUALIFY row_number() OVER (
+        PARTITION BY i.transaction_id, i.account_id
+        ORDER BY i.closed_at DESC, i.kafka_partition DESC, i.kafka_offset DESC
+    ) = 1
 )
 SELECT
     p.transaction_id,
@@ -72,6 +82,9 @@ SELECT
     l.fraud,
     l.source AS label_source,
     l.labelled_at,
+    i.incident_id,
+    i.state AS incident_state,
+    i.closed_at AS incident_closed_at,
     p.produced_at,
     s.produced_at AS decided_at,
     p.kafka_partition,
@@ -83,3 +96,4 @@ LEFT JOIN standing s USING (transaction_id, account_id)
 LEFT JOIN final_decision f USING (transaction_id, account_id)
 LEFT JOIN challenge c USING (transaction_id, account_id)
 LEFT JOIN label l USING (transaction_id, account_id)
+LEFT JOIN incident i USING (transaction_id, account_id)

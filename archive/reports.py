@@ -6,9 +6,10 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from archive.search import Archive, Question
+from archive.search import Archive, Question, View, days_of
 from vedette.errors import InputError
 from vedette.money import exponent, format_amount
+from vedette.topics import Name
 
 
 class ReportKind(StrEnum):
@@ -30,6 +31,7 @@ class ReportTable:
         select: SQL over `payments`. Columns named `value` or ending in `_value` are money in minor units of the column
             `currency`, those ending in `_rate` are shares from 0 to 1.
         chart: Column drawn as bars; empty: none.
+        over: The table that is asked instead of `payments`, from `$since` to `$until`.
     """
 
     name: str
@@ -37,6 +39,7 @@ class ReportTable:
     note: str
     select: str
     chart: str = ""
+    over: Name | None = None
 
 
 @dataclass(frozen=True)
@@ -148,6 +151,18 @@ TABLES: dict[ReportKind, tuple[ReportTable, ...]] = {
             _by("challenge_status AS outcome", "challenge_status IS NOT NULL"), chart="payments",
         ),
         ReportTable(
+            "team", "The team's response",
+            "Incidents that the fraud team closed or that expired, with the time from the first decision on one of"
+            " their payments to their close, in minutes.",
+            """SELECT outcome, count(*) AS incidents, sum(of_incident)::BIGINT AS payments,
+            round(median(minutes), 1) AS minutes_median, round(quantile_cont(minutes, 0.95), 1) AS minutes_p95
+            FROM (
+                SELECT incident_state AS outcome, count(*) AS of_incident,
+                (epoch_ms(any_value(incident_closed_at)) - epoch_ms(min(decided_at))) / 60000 AS minutes
+                FROM payments WHERE incident_id IS NOT NULL GROUP BY incident_id, incident_state
+            ) GROUP BY outcome ORDER BY outcome""",
+        ),
+        ReportTable(
             "rules", "Rules", "A payment counts for every rule that was true of it.",
             f"SELECT rule, currency, {_FIGURES} FROM (SELECT unnest(rules) AS rule, * FROM payments) "  # noqa: S608, constants
             f"WHERE {_OUTGOING} GROUP BY rule, currency ORDER BY rule, currency",
@@ -173,6 +188,16 @@ TABLES: dict[ReportKind, tuple[ReportTable, ...]] = {
             chart="fraud_rate",
         ),
         ReportTable(
+            "changes", "Changes of models and policy",
+            "What was put into force, who approved it, and why. `guardrail` withdraws a challenger by itself.",
+            """SELECT strftime(c.changed_at, '%Y-%m-%d %H:%M:%S') AS changed_at, kind,
+            coalesce(policy, champion) AS version, challenger, rollout_fraction AS rollout_rate, withdrawn, approver,
+            reason
+            FROM control c WHERE epoch_ms(c.changed_at) >= $since AND epoch_ms(c.changed_at) < $until
+            ORDER BY c.changed_at, kafka_partition, kafka_offset""",
+            over=Name.CONTROL,
+        ),
+        ReportTable(
             "days", "Days", "By the UTC day of the payment.",
             _by("strftime(event_time, '%Y-%m-%d') AS day"), chart="frauds",
         ),
@@ -195,8 +220,16 @@ def make_report(archive: Archive, kind: ReportKind, since: int, until: int) -> R
     if until <= since:
         raise InputError("the period is empty", remedy="--from is its first moment, --to the first after it")
     period = Question(since=since, until=until)
-    sections = [ReportSection(table, archive.ask(period, table.select).to_pylist()) for table in TABLES[kind]]
+    sections = [ReportSection(table, _rows(archive, table, period)) for table in TABLES[kind]]
     return Report(kind, since, until, sections)
+
+
+def _rows(archive: Archive, table: ReportTable, period: Question) -> list[dict[str, Any]]:
+    if table.over is None:
+        return archive.ask(period, table.select).to_pylist()  # type: ignore[no-any-return]
+    bounds = {"since": period.since, "until": period.until}
+    found = archive.read(View(table.over, days_of(period)), table.select, bounds)
+    return found.to_pylist()  # type: ignore[no-any-return]
 
 
 def cell(column: str, row: dict[str, Any]) -> str:

@@ -194,6 +194,7 @@ class Archive:
             View(Name.DECISIONS, days, question.account, only),  # dated like their payment
             View(Name.LABELS, days, question.account, only),
             View(Name.CHALLENGES, (days[0], None), question.account),  # issued later
+            View(Name.INCIDENTS, (days[0], None), question.account),  # closed later
         ]
         if isinstance(transactions, View):
             views.append(transactions)
@@ -223,6 +224,10 @@ class Archive:
         except UnavailableError:
             return False
         return True
+
+    def read(self, view: "View", query: str, values: dict[str, Any]) -> pa.Table:
+        """Return the answer of SQL over one table."""
+        return self._ask([view], query, values)
 
     def history(self, transaction: str) -> list[PaymentHistory]:
         """Return everything that is archived about a transaction; an entry for each account that used its id."""
@@ -283,6 +288,9 @@ class Archive:
 
     def _create(self, view: "View", *, by_name: bool) -> None:
         """Create a view of a table's rows of some days, empty if there are none."""
+        if not self.has(view.table):  # the archive is from before there was this table
+            self._duck.register(view.table, self._tables[view.table].schema.empty_table())
+            return
         delta = self._open(view.table)
         bounds = zip((">=", "<="), view.days, strict=True)
         filters: list[tuple[str, str, Any]] = [(DAY, operator, day.isoformat()) for operator, day in bounds if day]

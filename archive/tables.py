@@ -12,7 +12,7 @@ from msgspec import UNSET, inspect
 from archive.columns import PLACE, TIME, US_PER_MS, PublishedMessage, Table, place
 from archive.control_table import ControlTable
 from archive.feature_table import FeatureTable
-from vedette.events import Alert, CallCheck, Challenge, Decision, Event, Label, Transaction
+from vedette.events import Alert, CallCheck, Challenge, ClosedIncident, Decision, Event, Label, Transaction
 from vedette.reading import UNREADABLE
 from vedette.topics import Name
 
@@ -76,6 +76,7 @@ TABLES: tuple[Table, ...] = (
     EventTable(Name.ALERTS, Alert, "event_time"),
     EventTable(Name.CHALLENGES, Challenge, "issued_at"),
     EventTable(Name.CALLS, CallCheck, "started_at"),
+    EventTable(Name.INCIDENTS, ClosedIncident, "closed_at"),
     FeatureTable(),
     ControlTable(),
 )

@@ -138,7 +138,7 @@ def test_compact_says_what_it_did(vedette: Run) -> None:
     assert "transactions: 3 files -> 2" in text
     tables = json.loads(vedette("archive", "compact", "--json")[1])["tables"]
     assert {table["table"] for table in tables} == {
-        "transactions", "decisions", "labels", "alerts", "challenges", "calls", "features", "control"
+        "transactions", "decisions", "labels", "alerts", "challenges", "calls", "features", "control", "incidents"
     }  # fmt: skip
 
 

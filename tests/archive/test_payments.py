@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +15,7 @@ from archive.writer import TableWriter
 from tests.archive.conftest import HOUR, START, Log, challenge, decision, label, payment, shuffled, stored
 from vedette.clock import SystemClock
 from vedette.errors import InputError, UnavailableError
-from vedette.events import UNSET, Challenge, Decision, Label, Transaction
+from vedette.events import UNSET, Challenge, ClosedIncident, Decision, Label, Transaction
 from vedette.settings import ArchiveSettings
 from vedette.topics import Name
 
@@ -28,6 +28,7 @@ def a_week(random: Random) -> dict[Name, Log]:
     decisions: Log = []
     challenges: Log = []
     labels: Log = []
+    incidents: Log = []
     for number in range(60):
         made = payment(number)
         partition = number % 5 % 2
@@ -52,12 +53,38 @@ def a_week(random: Random) -> dict[Name, Log]:
         for _ in range(random.randrange(3)):
             known = START + random.randrange(100) * HOUR
             labels.append((partition, label(made, random.random() < 0.5, known)))
+        incidents += [(partition, done) for done in closed_incidents(number, made.account_id, random)]
     return {
         Name.TRANSACTIONS: shuffled(payments, random),
         Name.DECISIONS: shuffled(decisions, random),
         Name.CHALLENGES: shuffled(challenges, random),
         Name.LABELS: shuffled(labels, random),
+        Name.INCIDENTS: shuffled(incidents, random),
     }
+
+
+def closed_incidents(number: int, account: str, random: Random) -> list[ClosedIncident]:
+    """Up to two incidents on a payment, the second of which has the account's next payment as well."""
+    return [
+        ClosedIncident(
+            incident_id=100 * times + number,
+            account_id=account,
+            state="confirmed",
+            transaction_ids=[f"t{number}", f"t{number + 5}"][: 1 + times],
+            closed_at=START + random.randrange(1_000_000) * 1_000,
+        )
+        for times in range(random.randrange(3))
+    ]
+
+
+def last_closed(incidents: Iterable[ClosedIncident]) -> dict[str, ClosedIncident]:
+    """Return the incident of each transaction that was closed last."""
+    closed: dict[str, ClosedIncident] = {}
+    for done in incidents:
+        for transaction in done.transaction_ids:
+            if transaction not in closed or done.closed_at >= closed[transaction].closed_at:
+                closed[transaction] = done
+    return closed
 
 
 def joined(logs: dict[Name, Log]) -> dict[str, dict[str, Any]]:
@@ -89,6 +116,7 @@ def joined(logs: dict[Name, Log]) -> dict[str, dict[str, Any]]:
     for _, _, known in placed(Name.LABELS):
         if known.transaction_id not in truth or known.labelled_at >= truth[known.transaction_id].labelled_at:
             truth[known.transaction_id] = known
+    closed = last_closed(done for _, _, done in placed(Name.INCIDENTS))
     for name, row in result.items():
         standing = first.get(name, degraded.get(name))
         last = final.get(name, standing)
@@ -97,6 +125,7 @@ def joined(logs: dict[Name, Log]) -> dict[str, dict[str, Any]]:
         row["final_action"] = last.action if last else None
         row["challenge_status"] = outcomes[name].status if name in outcomes else None
         row["fraud"] = truth[name].fraud if name in truth else None
+        row["incident_id"] = closed[name].incident_id if name in closed else None
     return result
 
 

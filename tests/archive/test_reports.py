@@ -9,12 +9,14 @@ import msgspec
 import pytest
 
 from tests.archive.conftest import HOUR, START, Log, decision, label, payment
+from tests.archive.test_control import POLICIES, TRIAL
 from tests.command import Done, vedette
-from vedette.events import Transaction
+from vedette.events import ClosedIncident, IncidentOutcome, Transaction
 from vedette.settings import ArchiveSettings, Settings
 from vedette.settings_page import describe
 from vedette.topics import Name
 
+CHANGES = (msgspec.structs.replace(POLICIES[1], at=START - 60 * 24 * HOUR), TRIAL, POLICIES[0])
 PERIOD = ("--from", "2023-11-01", "--to", "2023-12-01")
 
 
@@ -46,11 +48,28 @@ def report(
                 for number, (made, action) in enumerate(zip(payments, actions, strict=True))
             ],
             Name.LABELS: [(0, each) for each in labels],
+            Name.INCIDENTS: [
+                (0, closed(1, [payments[1]], "confirmed", 30)),
+                (0, closed(2, [payments[4]], "false_alarm", 90)),
+                (0, closed(3, [paid(999, 1)], "expired", 5)),
+            ],
+            Name.CONTROL: [(0, msgspec.json.encode(record)) for record in CHANGES],
         }
     )
     file = tmp_path / "vedette.toml"
     file.write_text(describe(Settings(archive=archive_settings)), encoding="utf-8")
     return lambda *arguments: vedette("--settings", str(file), "report", *arguments)
+
+
+def closed(number: int, payments: list[Transaction], outcome: IncidentOutcome, minutes: int) -> ClosedIncident:
+    """Return an incident that was closed some minutes after the decision on its payments, which is one of the first."""
+    return ClosedIncident(
+        incident_id=number,
+        account_id=payments[0].account_id,
+        state=outcome,
+        transaction_ids=[made.transaction_id for made in payments],
+        closed_at=START + minutes * 60_000,
+    )
 
 
 def tables(done: Done) -> dict[str, list[dict[str, object]]]:
@@ -78,6 +97,23 @@ def test_detection_is_counted_with_money(report: Callable[..., Done]) -> None:
     assert (euro["frauds"], euro["caught"], euro["prevented_value"], euro["lost_value"]) == (2, 1, "25.50", "40.00")
     assert (euro["false_alarms"], euro["recall_rate"], euro["precision_rate"]) == (1, 0.5, 0.5)
     assert (yen["frauds"], yen["recall_rate"]) == (0, None)
+
+
+def test_the_team_is_timed(report: Callable[..., Done]) -> None:
+    """Each outcome has its incidents and the minutes from the decision to the close; others' incidents do not count."""
+    rows = tables(report("institution", *PERIOD, "--json"))["team"]
+    found = {row["outcome"]: row for row in rows}
+    assert set(found) == {"confirmed", "false_alarm"}
+    assert (found["confirmed"]["incidents"], found["confirmed"]["minutes_median"]) == (1, 30.0)
+    assert found["false_alarm"]["minutes_p95"] == 90.0
+
+
+def test_changes_name_their_approver(report: Callable[..., Done]) -> None:
+    """A change of the period is listed with its version, approver and reason; an earlier one is not."""
+    (trial, policy) = tables(report("model", *PERIOD, "--json"))["changes"]
+    assert (trial["kind"], trial["version"], trial["challenger"]) == ("models", "old@00000000", "new@00000000")
+    assert (trial["approver"], trial["rollout_rate"]) == ("Ada", 0.2)
+    assert (policy["kind"], policy["version"], policy["reason"]) == ("policy", "p@1", "because")
 
 
 @pytest.mark.runs("report model")
