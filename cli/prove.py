@@ -106,7 +106,7 @@ def _proofs(settings: Settings, archive: Archive, found: Evidence, start: Backfi
     from features.backfill import Backfill
     from features.identity import identity_of
     from streams.history.prove import Proof, Prover
-    from streams.history.replay import ArrivedLabels, Replay, entities_of
+    from streams.history.replay import ArrivedLabels, EventReplay, entities_of
     from streams.history.versions import PastVersions
 
     identity = identity_of(settings.identity)
@@ -115,7 +115,7 @@ def _proofs(settings: Settings, archive: Archive, found: Evidence, start: Backfi
     payments = found.payments.to_pylist()
     places = {(row["kafka_partition"], row["kafka_offset"]): place for place, row in enumerate(payments)}
     archived = _archived(found)
-    replay = Replay(
+    replay = EventReplay(
         ArrivedLabels.of(labels_before(archive, found)),
         settings.features.label_delay,
         identity,

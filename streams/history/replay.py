@@ -84,7 +84,7 @@ class ArrivedLabels:
 
 
 @dataclass
-class Replay:
+class EventReplay:
     """States of accounts and entities, taken forward event by event.
 
     Args:
