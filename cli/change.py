@@ -27,24 +27,14 @@ def registry_of(ctx: typer.Context) -> "Registry":
 
 def change(ctx: typer.Context, act: "Callable[..., Models]", publish: bool, *versions: str) -> None:
     """Change what is in force: in the registry, on the cards and, if `publish` is set, in the workers."""
+    from streams.model_changes import change_models
     from vedette.clock import SystemClock
 
     registry = registry_of(ctx)
-    models = act(registry, *map(registry.find, versions), at=SystemClock().now_ms())
-    if publish:
-        from streams.control_publisher import publish as publish_record
-
-        publish_record(settings_of(ctx), models)
-    print_in_force(models)
-    refresh_cards(registry, models)
-
-
-def refresh_cards(registry: "Registry", models: "Models") -> None:
-    """Update the cards of champion and challenger."""
-    from models.registry.model_card_store import refresh
-
-    for ref in filter(None, (models.champion, models.challenger)):
-        refresh(registry, registry.find(str(ref)))
+    found, at = [registry.find(version) for version in versions], SystemClock().now_ms()
+    change_models(
+        settings_of(ctx), registry, lambda opened: act(opened, *found, at=at), published=publish, told=print_in_force
+    )
 
 
 def print_in_force(models: "Models") -> None:

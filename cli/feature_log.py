@@ -18,9 +18,8 @@ def read_feature_log(ctx: typer.Context, days: float) -> "tuple[FeatureLog, dict
     """Read the payments that arrived in the last days, and all labels by transaction."""
     from rich.console import Console
 
-    from streams.history.feature_log import read_labels, read_log
-    from vedette.clock import DAY, SystemClock
+    from streams.history.feature_log import read_recent
+    from vedette.clock import SystemClock
 
-    settings = settings_of(ctx)
     with Console(stderr=True).status("reading the feature log"):
-        return read_log(settings, max(SystemClock().now_ms() - round(days * DAY), 0)), read_labels(settings)
+        return read_recent(settings_of(ctx), days, SystemClock().now_ms())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from cli import trial
-from cli.change import APPROVER, PUBLISH, REASON, VERSION, change, print_in_force, refresh_cards, registry_of
+from cli.change import APPROVER, PUBLISH, REASON, VERSION, change, print_in_force, registry_of
 from cli.context import settings_of
 
 if TYPE_CHECKING:
@@ -93,23 +93,24 @@ def _followed(ctx: typer.Context) -> "tuple[Models | None, str]":
 
 def _notes(registered: "Models | None", followed: "Models | None", problem: str) -> list[str]:
     """Return notes on differences between the models of the workers and those of the registry."""
+    from streams.model_changes import gap
     from vedette.clock import format_time
 
     if problem:
         return [f"What the workers follow is unknown: {problem}"] if registered else []
-    if followed == registered:
-        return []
-    if followed and followed.withdrawn and (registered is None or followed.at >= registered.at):
-        return [
-            (
-                f"The guardrail withdrew {followed.withdrawn} at {format_time(followed.at)[:19]} UTC: "
-                f"{followed.reason}. "
-                "`vedette models trial end` records it in the registry."
-            )
-        ]
-    if followed is None:
+    found = gap(registered, followed)
+    if found == "unpublished":
         return ["The workers do not follow the registry yet: `vedette models publish` notifies them."]
-    return [f"The workers follow {followed.champion}, not the registry: `vedette models publish` notifies them."]
+    if not found or followed is None:
+        return []
+    if found == "differs":
+        return [f"The workers follow {followed.champion}, not the registry: `vedette models publish` notifies them."]
+    return [
+        (
+            f"The guardrail withdrew {followed.withdrawn} at {format_time(followed.at)[:19]} UTC: {followed.reason}. "
+            "`vedette models trial end` records it in the registry."
+        )
+    ]
 
 
 def show(ctx: typer.Context, version: str = VERSION, as_json: bool = _JSON) -> None:
@@ -219,38 +220,18 @@ def rollback(ctx: typer.Context, reason: str = REASON, approver: str = APPROVER,
 
     The workers are notified first, based on the record that they follow; then the registry records the change.
     """
+    from models.registry import promotion
+    from streams.model_changes import roll_back
     from vedette.clock import SystemClock
-    from vedette.errors import InputError, VedetteError
 
-    at = SystemClock().now_ms()
-    followed, _ = _followed(ctx) if publish else (None, "")
-    if followed is None or followed.previous is None:
-        from models.registry import promotion
-
+    if not publish:
         change(ctx, partial(promotion.rollback, approver=approver, reason=reason), publish)
         return
-
-    from models.registry.promotion import rollback as roll_back
-    from models.registry.promotion import rolled_back
-    from streams.control_publisher import publish as publish_record
-
-    models = rolled_back(followed, approver=approver, reason=reason, at=at)
-    publish_record(settings_of(ctx), models)
-    print_in_force(models)
-    try:
-        registry = registry_of(ctx)
-        recorded = roll_back(registry, approver=approver, reason=reason, at=at)
-    except VedetteError as error:
-        raise InputError(
-            f"the workers return to {models.champion}, but the registry did not record it: {error}",
-            remedy="run the command again when the registry answers",
-        ) from error
-    if recorded.champion != models.champion:
-        raise InputError(
-            f"the workers return to {models.champion}, the registry to {recorded.champion}",
-            remedy="`vedette models publish` makes the workers follow the registry",
-        )
-    refresh_cards(registry, recorded)
+    at, (followed, _) = SystemClock().now_ms(), _followed(ctx)
+    roll_back(
+        settings_of(ctx), lambda: registry_of(ctx), followed, approver=approver, reason=reason, at=at,
+        told=print_in_force,
+    )  # fmt: skip
 
 
 def archive(
@@ -278,14 +259,9 @@ def archive(
 
 def publish(ctx: typer.Context) -> None:
     """Publish the models in force in the registry to the control topic again."""
-    from streams.control_publisher import publish as send
-    from vedette.errors import InputError
+    from streams.model_changes import publish_again
 
-    now = registry_of(ctx).in_force()
-    if now is None:
-        raise InputError("there is no champion yet", remedy="`vedette models promote` makes one")
-    send(settings_of(ctx), now)
-    print_in_force(now)
+    print_in_force(publish_again(settings_of(ctx), registry_of(ctx)))
 
 
 def _contract(registry: "Registry", version: "Version") -> "tuple[Path, Contract]":

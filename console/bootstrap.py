@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from sqlalchemy import Engine
 
 from access.audit import Audit, open_audit
 from access.keyring import Entropy, keyring_of
@@ -27,23 +28,28 @@ from console.accounts.users import Users
 from console.archive_reader import ArchiveReader
 from console.changes.proposals import Proposals
 from console.changes.whatif_runs import WhatifRuns
+from console.computed import Computed
 from console.control_topic import ControlTopic
 from console.guard import ConsoleGuard
 from console.live_feed import LiveFeed
+from console.model_desk import ModelDesk
 from console.pages.audit import AuditPages
 from console.pages.case import CasePages
 from console.pages.drafts import DraftPages
 from console.pages.find import FindPages
 from console.pages.live import LivePages
+from console.pages.models import ModelPages
 from console.pages.own import OwnPages
 from console.pages.policy import PolicyPages
 from console.pages.queue import QueuePages
+from console.pages.score import ScorePages
 from console.pages.sign_in import SignInPages
 from console.pages.users import UserPages
 from console.policy_desk import PolicyDesk
 from console.questions import CustomerQuestions
 from console.step_up import StepUp
 from console.web import build_app
+from streams.history.model_figures import figures_of
 from vedette.clock import HOUR, MINUTE, Clock, SystemClock
 from vedette.errors import SettingsError
 from vedette.settings import Settings
@@ -60,8 +66,7 @@ class Console:
     sessions: StaffSessions
     desk: IncidentDesk
     feed: LiveFeed
-    policy: PolicyDesk
-    runs: WhatifRuns
+    deciding: "Deciding"
     readiness: Readiness
 
     @property
@@ -120,43 +125,64 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, lo
         desk = IncidentDesk(engine, audit, clock, own.claim_minutes * MINUTE)
         store = ChallengeStore(client, settings.redis.prefix)
         questions = CustomerQuestions(Challenges(store, keys, rules, clock, entropy, audit))
-        control = ControlTopic(settings)
-        policy = PolicyDesk(control, settings.decisions, Proposals(engine, audit, clock, "policy"), clock)
-        runs = WhatifRuns(engine, audit, clock, settings, log)
-        try:
-            yield _assembled(
-                settings, Users(engine, keys, clock, entropy), sessions, desk, questions, archive, policy, runs, audit,
-                clock, log,
-            )  # fmt: skip
-        finally:
-            runs.close()
+        users = Users(engine, keys, clock, entropy)
+        pages = [
+            SignInPages(users, sessions, ProcessRateLimiter(), audit, clock, own.name).router(),
+            ScorePages(settings.preview, audit, clock, entropy).router(),
+        ]
+        with _deciding(settings, engine, audit, clock, log) as deciding:
+            yield _assembled(settings, pages, users, sessions, desk, questions, archive, deciding, audit, clock, log)
     finally:
         client.close()
         archive.close()
         engine.dispose()
 
 
+@dataclass(frozen=True)
+class Deciding:
+    """What changes what decides: policy and models, and the processes that compute their figures."""
+
+    policy: PolicyDesk
+    runs: WhatifRuns
+    models: ModelDesk
+    computed: Computed
+
+
+@contextmanager
+def _deciding(settings: Settings, engine: Engine, audit: Audit, clock: Clock, log: Any) -> Iterator[Deciding]:
+    control = ControlTopic(settings)
+    policy = PolicyDesk(control, settings.decisions, Proposals(engine, audit, clock, "policy"), clock)
+    models = ModelDesk(control, settings, Proposals(engine, audit, clock, "models"), audit, clock)
+    runs, computed = WhatifRuns(engine, audit, clock, settings, log), Computed(clock, figures_of(settings))
+    try:
+        yield Deciding(policy, runs, models, computed)
+    finally:
+        runs.close()
+        computed.close()
+
+
 def _assembled(
-    settings: Settings, users: Users, sessions: StaffSessions, desk: IncidentDesk, questions: CustomerQuestions,
-    archive: ArchiveReader, policy: PolicyDesk, runs: WhatifRuns, audit: Audit, clock: Clock, log: Any,
+    settings: Settings, pages: list[APIRouter], users: Users, sessions: StaffSessions, desk: IncidentDesk,
+    questions: CustomerQuestions, archive: ArchiveReader, deciding: Deciding, audit: Audit, clock: Clock, log: Any,
 ) -> Console:  # fmt: skip
     own, readiness = settings.console, Readiness()
     feed, streams = LiveFeed(settings, readiness, log), EventStreams(look_s=_LOOK_S)
     due_ms, step_up = own.due_hours * HOUR, StepUp(users, sessions)
     routers = [
-        SignInPages(users, sessions, ProcessRateLimiter(), audit, clock, own.name).router(),
+        *pages,
         OwnPages(users, audit).router(),
         UserPages(users, audit, own.public_url).router(),
         QueuePages(desk, step_up, audit, clock, due_ms=due_ms, bulk_limit=own.bulk_limit).router(),
         CasePages(desk, questions, archive, audit, clock, due_ms=due_ms).router(),
         FindPages(archive, audit, clock).router(),
         LivePages(feed, sessions, streams, audit).router(),
-        PolicyPages(policy, archive, audit, clock).router(),
-        DraftPages(policy, runs, step_up).router(),
+        PolicyPages(deciding.policy, archive, audit, clock).router(),
+        DraftPages(deciding.policy, deciding.runs, step_up).router(),
+        ModelPages(deciding.models, deciding.computed, step_up).router(),
         AuditPages(settings.audit, audit).router(),
     ]
     app = build_app(
         routers, ConsoleGuard(sessions, audit), public_url=own.public_url, name=own.name, clock=clock,
         readiness=readiness, log=log,
     )  # fmt: skip
-    return Console(app, users, sessions, desk, feed, policy, runs, readiness)
+    return Console(app, users, sessions, desk, feed, deciding, readiness)

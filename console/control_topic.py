@@ -53,5 +53,9 @@ class ControlTopic:
             DeliveryError: The broker did not acknowledge it.
         """
         publish(self._settings, record)
+        self.forget()
+
+    def forget(self) -> None:
+        """Read the topic again when it is asked for next, as something has been published."""
         with self._lock:
             self._read_at = -_FRESH_S

@@ -28,6 +28,8 @@ _BULK = Access(Permission.INCIDENTS_BULK)
 _PAYMENTS = Access(Permission.PAYMENTS_READ)
 _LIVE = Access(Permission.LIVE_READ)
 _POLICY = Access(Permission.POLICY_READ)
+_MODELS = Access(Permission.MODELS_READ)
+_MODELS_APPROVE = Access(Permission.MODELS_APPROVE)
 _DRAFT = Access(Permission.POLICY_DRAFT)
 _APPROVE = Access(Permission.POLICY_APPROVE)
 
@@ -84,6 +86,20 @@ ROUTES: dict[tuple[str, str], Access] = {
     ("POST", "/policy/drafts/{number}/whatif"): Access(Permission.POLICY_PRICE),
     ("GET", "/policy/whatif/{number}"): Access(Permission.POLICY_READ, background=True),
     ("POST", "/policy/whatif/{number}/cancel"): Access(Permission.POLICY_PRICE),
+    ("GET", "/models"): _MODELS,
+    ("GET", "/models/compare"): _MODELS,
+    ("GET", "/models/{number}"): _MODELS,
+    ("GET", "/models/{number}/card"): _MODELS,
+    ("POST", "/models/publish"): _MODELS_APPROVE,
+    ("POST", "/models/figures/{kind}"): _MODELS,
+    ("GET", "/models/figures/{kind}"): Access(Permission.MODELS_READ, background=True),
+    ("POST", "/models/proposals"): Access(Permission.MODELS_PROPOSE),
+    ("GET", "/models/proposals/{number}"): _MODELS,
+    ("POST", "/models/proposals/{number}/discard"): Access(Permission.MODELS_PROPOSE),
+    ("POST", "/models/proposals/{number}/approve"): _MODELS_APPROVE,
+    ("POST", "/models/proposals/{number}/refuse"): _MODELS_APPROVE,
+    ("GET", "/score"): Access(Permission.PREVIEWS_ASK),
+    ("POST", "/score"): Access(Permission.PREVIEWS_ASK),
     ("GET", "/audit"): Access(Permission.AUDIT_READ),
     ("POST", "/audit/verify"): Access(Permission.AUDIT_READ),
 }

@@ -116,8 +116,13 @@ def card(
 
 def html(title: str, markdown: str) -> str:
     """Return a card as a self-contained page; HTML in the text is escaped."""
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)
-    return _PAGE.format(title=markupsafe.escape(title), body=body)
+    return _PAGE.format(title=markupsafe.escape(title), body=rendered(markdown))
+
+
+def rendered(markdown: str) -> str:
+    """Return a card as a part of a page; HTML in the text is escaped."""
+    text = str(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown))
+    return text.replace("<th></th>", "<td></td>")  # a column without a name has no header to be read out
 
 
 def _checklists(

@@ -133,3 +133,18 @@ def read_labels(settings: Settings) -> dict[str, Label]:
                 continue  # the worker has dead-lettered it, with the reason
             labels[label.transaction_id] = label
     return labels
+
+
+def read_recent(settings: Settings, days: float, now: int) -> tuple[FeatureLog, dict[str, Label]]:
+    """Return the payments that arrived in the last days, and all labels by transaction.
+
+    Args:
+        settings: Settings of the broker.
+        days: Days by time of arrival.
+        now: Milliseconds since 1970 UTC.
+
+    Raises:
+        InputError: There are no payments.
+        UnavailableError: The broker or the topic is not available.
+    """
+    return read_log(settings, max(now - round(days * DAY), 0)), read_labels(settings)

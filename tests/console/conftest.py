@@ -42,6 +42,7 @@ from vedette.settings import (
     KafkaSettings,
     MfaSettings,
     RedisSettings,
+    RegistrySettings,
     Settings,
 )
 from vedette.settings_base import Secret
@@ -165,6 +166,9 @@ def opened_site(
         database=database or DatabaseSettings(url=f"sqlite:///{directory}/db.sqlite"),
         audit=AuditSettings(path=f"{directory}/audit.jsonl", key=Secret("k" * 64)),
         archive=ArchiveSettings(url=f"{directory}/archive"),
+        registry=RegistrySettings(
+            url=f"sqlite:///{directory}/registry.sqlite", artifacts=f"{directory}/models", served=f"{directory}/served"
+        ),
         redis=redis,
         mfa=MfaSettings(keys=Secret(new_key("k1", os.urandom))),
         console=ConsoleSettings(public_url=url, name="Example Bank"),

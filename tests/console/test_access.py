@@ -19,7 +19,7 @@ from tests.console.conftest import PASSWORD, Person, Site, alert
 from vedette.clock import DAY, MINUTE
 from vedette.errors import InputError, UnavailableError
 
-FILLED = {"number": "1", "name": "nobody", "token": "x" * 32, "transaction:path": "t1"}
+FILLED = {"number": "1", "name": "nobody", "token": "x" * 32, "kind": "none", "transaction:path": "t1"}
 """Values of the parameters of paths."""
 
 

@@ -16,13 +16,14 @@ from vedette.settings import DatabaseSettings
 
 ENDLESS, ENDING = "GET /live/stream", {"POST /sign-out", "POST /me/sign-out-everywhere"}
 ALL = {f"{method} {path}" for method, path in ROUTES}
-AWAY = ("/readyz", "/payments/", "/policy/")
+AWAY = ("/readyz", "/payments/", "/policy/", "/models/")
 KNOWN = {"number": "1", "name": "a-lead", "transaction": "t1"}
 
 
 USUAL = {
     "number": "1", "name": "a-lead", "token": "x" * 32, "transaction": "t1", "decision": "fraud", "queue": "order=due",
     "next": "/", "role": "analyst", "revision": "1",
+    "kind": "none", "chosen": "usual", "account_id": "a1", "amount": "5", "currency": "EUR", "payee": "p1",
 }  # fmt: skip
 QUEUE, LIVE = ("standing", "holder", "account", "min_loss", "older", "order"), ("action", "text", "min_score")
 ALSO = {"GET /queue": QUEUE, "GET /queue/arrivals": QUEUE, "POST /queue/next": QUEUE, "GET /live": LIVE}

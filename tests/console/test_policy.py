@@ -187,7 +187,7 @@ def test_an_approval_is_for_the_difference_that_was_seen(bank: Site) -> None:
 def test_a_draft_says_where_its_mistake_is(site: Site) -> None:
     """Line, column and the line itself, escaped, while what is in force is not even known; nothing is saved."""
     ana = site.person("lead", "ana")
-    draft = site.console.policy.drafts.draft("ana", '{"files":{"policy.yaml":""}}').id
+    draft = site.console.deciding.policy.drafts.draft("ana", '{"files":{"policy.yaml":""}}').id
     rule = f"  - {{name: r, when: amont > 5, action: review, reason: '{HOSTILE}'}}"
     text = f"format: 1\nname: mine\nversion: 1\nrules:\n{rule}\n"
     answer = ana.post(f"/policy/drafts/{draft}/check", name=POLICY_FILE, text=text)
@@ -200,13 +200,15 @@ def test_a_draft_says_where_its_mistake_is(site: Site) -> None:
         in ana.post(f"/policy/drafts/{draft}/check", name=POLICY_FILE, text=text.replace("amont", "amount")).text
     )
     assert "What is in force is not known now" in ana.get("/policy").text
-    assert msgspec.json.decode(site.console.policy.drafts.find(draft).content) == {"files": {"policy.yaml": ""}}
+    assert msgspec.json.decode(site.console.deciding.policy.drafts.find(draft).content) == {
+        "files": {"policy.yaml": ""}
+    }
 
 
 def test_nobody_edits_the_draft_of_another(site: Site) -> None:
     """Nor an older revision of their own; what was typed is shown again."""
     ana, mia = site.person("lead", "ana"), site.person("model-builder", "mia")
-    draft = site.console.policy.drafts.draft("ana", '{"files":{"policy.yaml":"a: b"}}').id
+    draft = site.console.deciding.policy.drafts.draft("ana", '{"files":{"policy.yaml":"a: b"}}').id
     for act in ("", "/submit", "/discard", "/withdraw"):
         answer = mia.post(f"/policy/drafts/{draft}{act}", name=POLICY_FILE, text="x: y", reason="r", revision="1")
         assert answer.status_code in (409, 503), act
@@ -270,9 +272,9 @@ def test_pages_without_a_broker_do_not_wait_for_it_each_time(site: Site) -> None
     """The first one does, for two seconds."""
     ana = site.person("lead", "ana")
     assert ana.get("/policy").status_code == 200
-    read_at = site.console.policy._control._read_at
+    read_at = site.console.deciding.policy._control._read_at
     assert ana.get("/policy").status_code == 200
-    assert site.console.policy._control._read_at == read_at
+    assert site.console.deciding.policy._control._read_at == read_at
 
 
 @pytest.mark.servers
@@ -335,12 +337,12 @@ def test_a_what_if_is_cancelled(office: Office) -> None:
     mia = site.person("model-builder", "mia")
     draft = number_in(mia.post("/policy/drafts"))
     assert mia.post(f"/policy/drafts/{draft}/whatif", days="0").status_code == 303
-    run = site.console.runs.latest(draft)
+    run = site.console.deciding.runs.latest(draft)
     assert run is not None
     busy = mia.post(f"/policy/drafts/{draft}/whatif", days="0")
     assert "another what-if is running" in busy.text
     assert mia.post(f"/policy/whatif/{run.id}/cancel").status_code == 303
-    wait_for(lambda: site.console.runs.find(run.id).state == "cancelled", 60)
+    wait_for(lambda: site.console.deciding.runs.find(run.id).state == "cancelled", 60)
     assert "Cancelled." in mia.get(f"/policy/whatif/{run.id}").text
     assert [record.event for record in site.audited("policy.whatif")][-2:] == [
         "policy.whatif-started", "policy.whatif-cancelled",
