@@ -102,8 +102,8 @@ def _before(archive: Archive, found: Evidence, name: Name, times: str) -> pa.Rec
     last = max(found.payments["produced_at"].to_pylist()) + _SLACK
     in_ms = ", ".join(f"epoch_ms({column}) AS {column}" for column in (*times.split(", "), "produced_at"))
     only = "" if found.accounts is None else "SEMI JOIN accounts USING (account_id)"
-    query = f"""WITH every AS (SELECT *, {_ARRIVED} FROM {name} WHERE produced_at <= $last)
-        SELECT * REPLACE ({in_ms}) FROM every {only} {_IN_ORDER}"""  # noqa: S608, constants
+    query = f"""WITH concerned AS (SELECT *, {_ARRIVED} FROM {name} {only} WHERE produced_at <= $last)
+        SELECT * REPLACE ({in_ms}) FROM concerned {_IN_ORDER}"""  # noqa: S608, constants
     tables = {} if found.accounts is None else {"accounts": found.accounts}
     return archive.stream([View(name, (None, None))], query, {"last": last}, tables)
 
