@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 def create(
     ctx: typer.Context,
     name: str = typer.Argument(help="name of the owner"),
-    role: str = typer.Option(..., help="app, representative, analyst or auditor"),
+    role: str = typer.Option(..., help="app, representative, analyst, auditor or payments"),
     scope: list[str] = typer.Option([], help="only this scope of the role; may be repeated"),
     days: int = typer.Option(365, min=1, max=3650, help="days until it expires"),
     as_json: bool = _JSON,
