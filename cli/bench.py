@@ -36,6 +36,7 @@ def register(app: typer.Typer) -> None:
     group.command()(idle)
     group.command()(profile)
     group.command()(faults)
+    group.command()(rings)
     app.add_typer(group, name="bench")
 
 
@@ -254,6 +255,19 @@ def archive(
 
     with bars() as bar:
         return measure(setup, payments=payments, decisions=decisions, days=days, show=bar("payments", payments))
+
+
+def rings(
+    folder: Path = typer.Argument(..., help="*_transactions.parquet and *_accounts.parquet of two kinds of rings"),
+    as_json: bool = _JSON,
+) -> None:
+    """Rank accounts by their part in rings of transfers (AMLSim), with Vedette's features, degrees, and snapml."""
+    from adapters.extras import require_extra
+
+    require_extra("models", "the ranking", "lightgbm", "sklearn")
+    from bench.rings import measure
+
+    _print(measure(folder, say=lambda text: typer.echo(f"{text} …", err=True)), as_json)
 
 
 def faults(
