@@ -33,7 +33,11 @@ def change(ctx: typer.Context, act: "Callable[..., Models]", publish: bool, *ver
     registry = registry_of(ctx)
     found, at = [registry.find(version) for version in versions], SystemClock().now_ms()
     change_models(
-        settings_of(ctx), registry, lambda opened: act(opened, *found, at=at), published=publish, told=print_in_force
+        settings_of(ctx),
+        registry,
+        lambda opened: act(opened, *found, at=at),
+        published=publish,
+        on_changed=print_in_force,
     )
 
 

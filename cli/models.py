@@ -230,7 +230,7 @@ def rollback(ctx: typer.Context, reason: str = REASON, approver: str = APPROVER,
     at, (followed, _) = SystemClock().now_ms(), _followed(ctx)
     roll_back(
         settings_of(ctx), lambda: registry_of(ctx), followed, approver=approver, reason=reason, at=at,
-        told=print_in_force,
+        on_changed=print_in_force,
     )  # fmt: skip
 
 

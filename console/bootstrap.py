@@ -28,7 +28,7 @@ from console.accounts.users import Users
 from console.archive_reader import ArchiveReader
 from console.changes.proposals import Proposals
 from console.changes.whatif_runs import WhatifRuns
-from console.computed import Computed
+from console.computed import FigureJobs
 from console.control_topic import ControlTopic
 from console.guard import ConsoleGuard
 from console.live_feed import LiveFeed
@@ -145,7 +145,7 @@ class Deciding:
     policy: PolicyDesk
     runs: WhatifRuns
     models: ModelDesk
-    computed: Computed
+    computed: FigureJobs
 
 
 @contextmanager
@@ -153,7 +153,7 @@ def _deciding(settings: Settings, engine: Engine, audit: Audit, clock: Clock, lo
     control = ControlTopic(settings)
     policy = PolicyDesk(control, settings.decisions, Proposals(engine, audit, clock, "policy"), clock)
     models = ModelDesk(control, settings, Proposals(engine, audit, clock, "models"), audit, clock)
-    runs, computed = WhatifRuns(engine, audit, clock, settings, log), Computed(clock, figures_of(settings))
+    runs, computed = WhatifRuns(engine, audit, clock, settings, log), FigureJobs(clock, figures_of(settings))
     try:
         yield Deciding(policy, runs, models, computed)
     finally:

@@ -31,7 +31,7 @@ class ComputedFigures(msgspec.Struct, frozen=True, kw_only=True):
     problem: str = ""
 
 
-class Computed:
+class FigureJobs:
     """Figures by their name.
 
     Args:

@@ -10,13 +10,13 @@ from vedette.control import Models
 from vedette.errors import InputError, VedetteError
 from vedette.settings import Settings
 
-Told = Callable[[Models], None]
+OnChanged = Callable[[Models], None]
 Gap = Literal["", "withdrawn", "unpublished", "differs"]
 
 
 def change_models(
     settings: Settings, registry: Registry, act: Callable[[Registry], Models], *, published: bool = True,
-    told: Told = lambda _: None,
+    on_changed: OnChanged = lambda _: None,
 ) -> Models:  # fmt: skip
     """Change what is in service: in the registry, in the workers, and then on the cards, which takes seconds.
 
@@ -25,7 +25,7 @@ def change_models(
         registry: The registry.
         act: A change of models.registry.promotion.
         published: Whether workers are to follow at once.
-        told: Called once the change has been made, before the cards.
+        on_changed: Called once the change has been made, before the cards.
 
     Raises:
         InputError: The change is not possible.
@@ -36,14 +36,14 @@ def change_models(
     models = act(registry)
     if published:
         publish(settings, models)
-    told(models)
+    on_changed(models)
     refresh_cards(registry, models)
     return models
 
 
 def roll_back(
     settings: Settings, registry: Callable[[], Registry], followed: Models | None, *, approver: str, reason: str,
-    at: int, told: Told = lambda _: None,
+    at: int, on_changed: OnChanged = lambda _: None,
 ) -> Models:  # fmt: skip
     """Return to the previous champion; a trial ends.
 
@@ -56,7 +56,7 @@ def roll_back(
         approver: Who approves.
         reason: Why.
         at: Milliseconds since 1970 UTC.
-        told: Called once the workers have been notified.
+        on_changed: Called once the workers have been notified.
 
     Raises:
         InputError: There is no previous champion, or the registry did not record the change.
@@ -65,11 +65,11 @@ def roll_back(
     if followed is None or followed.previous is None:
         return change_models(
             settings, registry(),
-            lambda opened: promotion.rollback(opened, approver=approver, reason=reason, at=at), told=told,
+            lambda opened: promotion.rollback(opened, approver=approver, reason=reason, at=at), on_changed=on_changed,
         )  # fmt: skip
     models = promotion.rolled_back(followed, approver=approver, reason=reason, at=at)
     publish(settings, models)
-    told(models)
+    on_changed(models)
     try:
         opened = registry()
         recorded = promotion.rollback(opened, approver=approver, reason=reason, at=at)

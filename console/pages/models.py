@@ -7,7 +7,7 @@ from fastapi import APIRouter, Form, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from markupsafe import Markup
 
-from console.computed import Computed
+from console.computed import FigureJobs
 from console.guard import visit_of
 from console.model_desk import OF_VERSION, Act, ModelChange, ModelDesk, change_of
 from console.pages.case import Number
@@ -38,7 +38,7 @@ class ModelPages:
         step_up: Asks for a code before models change.
     """
 
-    def __init__(self, desk: ModelDesk, computed: Computed, step_up: StepUp) -> None:
+    def __init__(self, desk: ModelDesk, computed: FigureJobs, step_up: StepUp) -> None:
         self._desk, self._computed, self._step_up = desk, computed, step_up
 
     def router(self) -> APIRouter:

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from playwright.sync_api import Browser, expect
 
-from console.computed import Computed
+from console.computed import FigureJobs
 from models.file_names import BOOSTER, CONTRACT
 from models.folder import Contract, read_contract
 from models.registry import Registry
@@ -209,7 +209,7 @@ def failing(_given: int) -> None:
 @pytest.mark.slow
 def test_figures_are_computed_beside_the_pages(dial: Dial) -> None:
     """In another process; they are kept for a quarter of an hour, and failures have their reason."""
-    computed = Computed(dial, {"sum": (divmod, (NOW * 7,)), "bad": (failing, ())})
+    computed = FigureJobs(dial, {"sum": (divmod, (NOW * 7,)), "bad": (failing, ())})
     try:
         assert computed.of("sum").state == "none"
         for kind in ("sum", "bad"):
