@@ -128,20 +128,20 @@ def measure(folder: Path, *, say: Callable[[str], None]) -> Rings:
                 tests[f"{kind} by time"][name] = None
                 continue
             learned = np.arange(len(transfers.ring)) % 2 == 0
-            tests[f"{kind} by time"][name] = _judged(
+            tests[f"{kind} by time"][name] = _average_precision(
                 before[learned], transfers.ring[learned], after[~learned], transfers.ring[~learned]
             )
-    for learned_from in kinds:
-        for judged_on in kinds:
-            if judged_on != learned_from:
-                tests[f"{judged_on} from {learned_from}"] = {
-                    name: _judged(
-                        whole[learned_from][name],
-                        files[learned_from].ring,
-                        whole[judged_on][name],
-                        files[judged_on].ring,
+    for training_on in kinds:
+        for test_on in kinds:
+            if test_on != training_on:
+                tests[f"{test_on} from {training_on}"] = {
+                    name: _average_precision(
+                        whole[training_on][name],
+                        files[training_on].ring,
+                        whole[test_on][name],
+                        files[test_on].ring,
                     )
-                    if name in whole[learned_from]
+                    if name in whole[training_on]
                     else None
                     for name in DESCRIBED
                 }
@@ -254,6 +254,6 @@ def _by_account(features: Floats, transfers: Transfers) -> Floats:
     return np.column_stack(columns)
 
 
-def _judged(learn: Floats, ring: NDArray[np.bool_], judge: Floats, truth: NDArray[np.bool_]) -> float:
-    booster = lightgbm.train(_PARAMETERS, lightgbm.Dataset(learn, ring.astype(np.float64)), num_boost_round=_ROUNDS)
-    return round(float(average_precision_score(truth, booster.predict(judge))), 4)
+def _average_precision(training: Floats, ring: NDArray[np.bool_], test: Floats, truth: NDArray[np.bool_]) -> float:
+    booster = lightgbm.train(_PARAMETERS, lightgbm.Dataset(training, ring.astype(np.float64)), num_boost_round=_ROUNDS)
+    return round(float(average_precision_score(truth, booster.predict(test))), 4)
