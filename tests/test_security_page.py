@@ -1,4 +1,4 @@
-"""docs/security.md names tests that there are."""
+"""docs/security.md and SECURITY.md name tests that there are."""
 
 import ast
 import re
@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+MODEL = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 REFERENCE = re.compile(r"`((?:[\w/]+\.py)|…)(?:::(\w+))?`")
 
 
@@ -48,3 +49,18 @@ def test_every_attack_has_a_control_and_a_test() -> None:
         assert attack, line
         assert control, line
         assert REFERENCE.search(test), line
+
+
+@pytest.mark.parametrize(("file", "test"), REFERENCE.findall(MODEL))
+def test_every_control_of_the_threat_model_has_its_test(file: str, test: str) -> None:
+    """In the file that is named, under the name that is given."""
+    assert (ROOT / "tests" / file).is_file(), file
+    assert not test or test in names_in(file), f"{file}::{test}"
+
+
+def test_the_threat_model_is_complete() -> None:
+    """Each row names component, threat by its kind, control and test; all six kinds of STRIDE are there."""
+    rows = [line for line in MODEL.splitlines() if line.startswith("|")][2:]
+    kinds = {row.split("|")[2].strip().partition(":")[0] for row in rows}
+    assert kinds == {"spoofing", "tampering", "repudiation", "disclosure", "denial", "elevation"}
+    assert all(REFERENCE.search(row.split("|")[4]) for row in rows)
