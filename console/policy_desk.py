@@ -99,9 +99,10 @@ class PolicyDesk:
             files = self.in_force(fresh=True).files
         else:
             other = self.drafts.find(copy)
-            if before and not other.before:
+            replaced = replaced_by(other)
+            if before and replaced is None:
                 raise InputError(f"draft {copy} was never in force, so there is nothing from before it")
-            files = msgspec.json.decode(other.before, type=PolicyInForce).files if before else files_of(other)
+            files = replaced.files if before and replaced else files_of(other)
         return self.drafts.draft(who, _encoded(files))
 
     def save(self, number: int, who: str, files: Files, revision: int) -> Proposal:
@@ -157,6 +158,11 @@ class PolicyDesk:
 def files_of(draft: Proposal) -> Files:
     """Return the files of a draft."""
     return msgspec.json.decode(draft.content, type=DraftContent).files
+
+
+def replaced_by(draft: Proposal) -> PolicyInForce | None:
+    """Return the policy whose place a draft has taken, if it has come into force."""
+    return msgspec.json.decode(draft.before, type=PolicyInForce) if draft.before else None
 
 
 def compared(before: Files, after: Files) -> PolicyComparison:

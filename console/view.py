@@ -23,6 +23,9 @@ LANGUAGE_COOKIE, THEME_COOKIE = "language", "theme"
 THEMES = ("system", "light", "dark")
 LOCALES = Locales(Path(__file__).with_name("locales"))
 
+_LARGE = 100
+"""From here on, places after the point say nothing."""
+
 REFUSALS = {400: "invalid", 403: "refused", 404: "gone", 405: "gone", 422: "invalid", 429: "too_often", 503: "away"}
 """Keys of the texts of refusals by status."""
 
@@ -85,6 +88,11 @@ def money(minor: int | None, currency: str | None) -> str:
     return format_amount(minor, currency) if currency else f"{minor:,}"
 
 
+def figure(value: float, sign: str = "") -> str:
+    """Return a figure with four places, or as a whole number if it is large."""
+    return f"{value:{sign},.4f}" if abs(value) < _LARGE else f"{value:{sign},.0f}"
+
+
 def moment(ms: int | None) -> str:
     """Return a time in UTC, to the second."""
     return "" if ms is None else format_time(ms)[:19].replace("T", " ")
@@ -138,4 +146,4 @@ _templates = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_templates.filters |= {"money": money, "moment": moment, "span": span, "plain": _plain}
+_templates.filters |= {"money": money, "moment": moment, "span": span, "figure": figure, "plain": _plain}

@@ -14,14 +14,14 @@ from demo.environment import DemoEnvironment, DemoProcess
 from vedette.clock import DAY, SECOND, SystemClock
 from vedette.errors import UnavailableError
 
-USER = "demo"
+USER, APPROVER = "demo", "demo-approver"
 
 
 @contextmanager
 def console_processes(running: DemoEnvironment) -> Iterator[tuple[DemoProcess, ...]]:
-    """Run the console, and the archive that it looks into where its extra is installed."""
+    """Run the console, the previews that it asks for, and the archive where its extra is installed."""
     with ExitStack() as stack:
-        processes = [stack.enter_context(running.process("console run"))]
+        processes = [stack.enter_context(running.process(name)) for name in ("console run", "preview run")]
         try:
             require_extra("archive", "the archive", "deltalake")
         except UnavailableError:
@@ -32,18 +32,26 @@ def console_processes(running: DemoEnvironment) -> Iterator[tuple[DemoProcess, .
 
 
 def console_sign_in(running: DemoEnvironment) -> str:
-    """Make a user who may do most, and return a sentence with the ways to sign in."""
-    clock = SystemClock()
-    users = Users(running.database, keyring_of(running.settings.mfa), clock, os.urandom)
-    token, password = users.add(USER, StaffRole.LEAD), secrets.token_urlsafe(12)
+    """Make a user who may do most and one who approves changes; return sentences with the ways to sign in."""
+    users = Users(running.database, keyring_of(running.settings.mfa), SystemClock(), os.urandom)
+    url = running.settings.console.public_url
+    return (
+        f"the console is at {_user(users, url, USER, StaffRole.LEAD)}. "
+        f"Changes of the policy need a second person, in another browser: "
+        f"{_user(users, url, APPROVER, StaffRole.APPROVER)}"
+    )
+
+
+def _user(users: Users, url: str, name: str, role: StaffRole) -> str:
+    """Make a user, and return how to sign in."""
+    token, password = users.add(name, role), secrets.token_urlsafe(12)
     invitation = users.invitation(token)
     if invitation is None:
-        raise UnavailableError(f"the invitation of {USER} has expired")
+        raise UnavailableError(f"the invitation of {name} has expired")
     app = app_of(invitation.secret)
-    users.accept(token, password, app.at(clock.now_ms() // SECOND))
-    url = running.settings.console.public_url
-    link = invitation_link(url, users.sign_in_link(USER, lifetime=DAY))
+    users.accept(token, password, app.at(SystemClock().now_ms() // SECOND))
+    link = invitation_link(url, users.sign_in_link(name, lifetime=DAY))
     return (
-        f"the console is at {link}, a link that signs in once; after that at {url} as {USER}, password {password}, "
+        f"{link}, a link that signs in once; after that at {url} as {name}, password {password}, "
         f"key for an authenticator app {app.secret}"
     )

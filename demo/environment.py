@@ -35,12 +35,14 @@ from vedette.settings import (
     MfaSettings,
     NotifySettings,
     RedisSettings,
+    RegistrySettings,
     SmtpSettings,
     TopicSettings,
     TwilioSettings,
 )
 from vedette.settings_base import Secret
 from vedette.settings_file import ENV_PREFIX
+from vedette.settings_gateway import PreviewSettings
 from vedette.settings_page import describe
 
 WORKER_WITHIN_S = 240.0
@@ -195,7 +197,7 @@ def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) 
         MailSink(directory=directory / "mails") as mail,
         SmsSink() as sms,
     ):
-        port, page_port, console_port, archive_port = free_ports(4)
+        port, page_port, console_port, archive_port, preview_port = free_ports(5)
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             topics=TopicSettings(),
@@ -210,6 +212,12 @@ def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) 
             archive=ArchiveSettings(url=str(directory / "archive"), freshness_s=2.0, metrics_port=archive_port),
             console=ConsoleSettings(
                 port=console_port, public_url=f"http://localhost:{console_port}", name="Example Bank"
+            ),
+            preview=PreviewSettings(port=preview_port, token=Secret(os.urandom(32).hex())),
+            registry=RegistrySettings(
+                url=f"sqlite:///{directory / 'registry.sqlite'}",
+                artifacts=str(directory / "registry"),
+                served=str(directory / "served"),
             ),
             identity=IdentitySettings(key=Secret(os.urandom(32).hex())),
             audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(os.urandom(32).hex())),
@@ -242,5 +250,6 @@ def _secrets(settings: Settings) -> dict[str, str]:
         "IDENTITY__KEY": settings.identity.key,
         "AUDIT__KEY": settings.audit.key,
         "MFA__KEYS": settings.mfa.keys,
+        "PREVIEW__TOKEN": settings.preview.token,
     }
     return {ENV_PREFIX + name: secret.value for name, secret in found.items() if secret}

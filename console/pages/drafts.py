@@ -11,7 +11,16 @@ from console.changes.whatif_runs import WhatifRuns
 from console.guard import visit_of
 from console.pages.case import Number
 from console.pages.policy import in_force, words
-from console.policy_desk import Files, PolicyComparison, PolicyDesk, compared, files_of, parsed
+from console.policy_desk import (
+    Files,
+    PolicyComparison,
+    PolicyDesk,
+    PolicyInForce,
+    compared,
+    files_of,
+    parsed,
+    replaced_by,
+)
 from console.roles import Permission
 from console.step_up import StepUp
 from console.view import page
@@ -150,7 +159,7 @@ class DraftPages:
         visit, run = visit_of(request), self._runs.latest(draft.id)
         own = draft.author == visit.user.name
         files = files or files_of(draft)
-        checked = self._checked(files)
+        checked = self._checked(files, replaced_by(draft))
         return page(
             request, "policy_draft.html", status, draft=draft, own=own, wrong=wrong, why=why, files=files,
             editable=own and draft.state == "draft" and visit.user.may(Permission.POLICY_DRAFT),
@@ -164,10 +173,10 @@ class DraftPages:
         given = {name.strip()[:128]: text.replace("\r\n", "\n") for name, text in pairs if name.strip()}
         return files_of(self._desk.drafts.find(number)) | given
 
-    def _checked(self, files: Files) -> dict[str, Any]:
-        """Return the verdict on some files, and what they change."""
+    def _checked(self, files: Files, before: PolicyInForce | None = None) -> dict[str, Any]:
+        """Return the verdict on some files, and what they change in a policy; without one, in that in force."""
         values: dict[str, Any] = dict.fromkeys(("mistake", "place", "line", "difference", "readable"))
-        now, _, problem = in_force(self._desk)
+        now, _, problem = (before, None, "") if before else in_force(self._desk)
         values |= {"in_force": now, "problem": problem}
         try:
             values["readable"] = parsed(files)

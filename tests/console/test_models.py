@@ -32,7 +32,11 @@ DEMO = ROOT / "models/demo"
 @pytest.fixture(scope="session")
 def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder with half of the trees of the demo's."""
-    folder = tmp_path_factory.mktemp("models") / "smaller"
+    return halved(tmp_path_factory.mktemp("models") / "smaller")
+
+
+def halved(folder: Path) -> Path:
+    """Write the demo's model with half of its trees into a folder, and return it."""
     shutil.copytree(DEMO, folder)
     contract = read_contract(DEMO)
     booster = lightgbm.Booster(model_file=str(DEMO / BOOSTER))

@@ -129,6 +129,7 @@ def test_a_policy_comes_into_force_by_two_people_and_goes_back(bank: Site) -> No
     assert record is not None
     assert (record.name, record.approver, record.reason) == ("default@2", "bo", "bursts get through")
     assert record.files == {POLICY_FILE: STRICTER}
+    assert "Against default@1: 3 changes" in bo.get(f"/policy/drafts/{draft}").text
     page = bo.get("/policy").text
     assert "approved by bo" in page
     assert "put into force" in page
@@ -357,7 +358,8 @@ def test_the_policy_is_accessible_and_fits(
     """No violation known to axe-core, nothing wider than the screen, no error in the browser's console."""
     context = browser.new_context(viewport=size, locale=language, color_scheme=theme)
     page = office.sign_in(context, "ana")
-    for path in ("/policy", "/policy/drafts/1", "/roles"):
+    draft = office.site.console.deciding.policy.begin("ana")
+    for path in ("/policy", f"/policy/drafts/{draft.id}", "/roles"):
         page.goto(f"{office.url}{path}")
         page.wait_for_load_state("networkidle")
         assert violations(page) == [], path
