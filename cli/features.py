@@ -46,11 +46,17 @@ def list_features(as_json: bool = _JSON) -> None:
     Console().print(table)
 
 
-def compile_features() -> None:
-    """Compile the feature kernels now, so that later processes do not wait; do nothing if they are compiled."""
+def compile_features(ctx: typer.Context) -> None:
+    """Compile all kernels now, so that later processes do not wait; do nothing if they are compiled."""
+    from cli.context import settings_of
+    from decisions.rollout import Rollout
     from features.compile import compile_kernels
+    from streams.bootstrap import load_strategy
+    from streams.warmup import warm_up
 
+    decisions = settings_of(ctx).decisions
     compile_kernels()
+    warm_up(Rollout(load_strategy(decisions.model_folder, decisions.policy_file)))
 
 
 def show(name: str = typer.Argument(help="such as account_count_1d"), as_json: bool = _JSON) -> None:

@@ -70,4 +70,7 @@ def warm_up(rollout: Rollout) -> BatchDecision:
     blobs = advance_entities([None] * len(entity_slot), entity_slot, records.activity)
     query_entities([*blobs, None], np.arange(KINDS).reshape(1, -1), columns, advanced.features)
     stateless_features(columns)
+    for strategy in (rollout.champion, rollout.challenger):
+        if strategy:  # reasons are made for flagged payments only, of which this may be none
+            strategy.scorer.contributions(strategy.matrix(np.zeros((1, len(NAMES))), [{}]))
     return rollout.decide(batch, np.zeros((1, len(NAMES))), [{}], degraded=False)
