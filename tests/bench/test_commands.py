@@ -62,7 +62,8 @@ def test_latency_is_measured() -> None:
     """Percentiles rise, and every decision is counted."""
     figures = measured("latency", "--only", "vedette", "--rate", "20", "--seconds", "1", "--turns", "1", *EMBEDDED)
     (row,) = figures["medians"]
-    assert (row["contender"], row["decisions"]) == ("vedette", 20)
+    assert row["contender"] == "vedette"
+    assert row["decisions"] == pytest.approx(20, abs=1)  # the last second may begin or end within a payment
     assert 0 < row["p50_ms"] <= row["p95_ms"] <= row["p99_ms"] <= row["p999_ms"]
 
 
