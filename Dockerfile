@@ -2,7 +2,14 @@
 # The base images are arguments, so that a mirror or a hardened base can take their place.
 ARG BASE=python:3.11-slim-bookworm
 
-FROM ${BASE} AS build
+FROM ${BASE} AS base
+# LightGBM needs OpenMP's runtime; which patch release of it makes no difference.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 \
+    && rm -rf /var/lib/apt/lists/*
+
+FROM base AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 # Dependencies change less often than the code, so they have a layer of their own. Versions come from the pins.
@@ -26,16 +33,11 @@ RUN /opt/vedette/bin/vedette features compile \
     && find /opt/vedette -name '*.pyi' -delete \
     && /opt/vedette/bin/pip uninstall --quiet --yes pip
 
-FROM ${BASE}
+FROM base
 LABEL org.opencontainers.image.title="Vedette" \
       org.opencontainers.image.description="Streaming fraud detection on Kafka" \
       org.opencontainers.image.licenses="Apache-2.0"
-# LightGBM needs OpenMP's runtime; which patch release of it makes no difference.
-# hadolint ignore=DL3008
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libgomp1 \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --create-home --home-dir /var/lib/vedette vedette
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/vedette vedette
 COPY --from=build /opt/vedette /opt/vedette
 ENV PATH=/opt/vedette/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
