@@ -70,7 +70,7 @@ def from_batch(batch: pa.RecordBatch, identity: Identity = OPEN) -> Columns:
     return Columns(
         time=_integers(batch.column("event_time")),
         amount=_integers(batch.column("amount")),
-        scale=_scale(batch.column("currency")),
+        scale=scale_of(batch.column("currency")),
         tx=transaction_hash(batch.column("transaction_id"), identity),
         identifiers=narrow(np.column_stack([hashes[name] for name in IDENTIFIERS])),
         entities=np.column_stack([hashes[name] for name in ENTITIES.values()]),
@@ -145,8 +145,12 @@ def _millionths(array: pa.Array) -> NDArray[np.int64]:
     return np.where(known, np.rint(np.where(known, degrees, 0.0) * 1e6), MISSING).astype(np.int64)
 
 
-def _scale(currency: pa.Array) -> NDArray[np.float64]:
-    """Return the number of minor units in a major unit of each currency."""
+def scale_of(currency: pa.Array) -> NDArray[np.float64]:
+    """Return the number of minor units in a major unit of each currency, float64[n].
+
+    Raises:
+        InputError: There is no such currency.
+    """
     codes, index = distinct(currency)
     scales: NDArray[np.float64] = np.array([10.0 ** exponent(code) for code in codes], np.float64)[index]
     return scales

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from features.catalogue import ENTITIES, NAMES, SETTLED
 from features.catalogue_live import INCOMING_WINDOWS, LIVE_WINDOWS, PASSED_ON_WINDOWS
+from features.columns import scale_of
 from features.kernel_look import AGE, FRAUDS_KNOWN, KIND_SIGNALS, SINCE, WINDOW_SIGNALS
 from features.live_codec import N_WINDOWS
 from features.varint import LONGEST, get, put
 from vedette.clock import DAY
 from vedette.errors import InputError
-from vedette.money import exponent
 
 INCOMING = len(ENTITIES)
 """The kind whose entity is the account itself, as payees name it."""
@@ -60,14 +60,14 @@ def fill_live(signals: NDArray[np.int64], scale: NDArray[np.float64], features: 
 
 
 def with_live(
-    settled: NDArray[np.float64], signals: Sequence[bytes | None], currencies: Sequence[str]
+    settled: NDArray[np.float64], signals: Sequence[bytes | None], currency: pa.Array
 ) -> NDArray[np.float64]:  # fmt: skip
     """Return the features of n payments as they were seen, float64[n, features], from what is logged of them.
 
     Args:
         settled: float64[n, settled features].
         signals: Their live signals, as bytes of encode_signals.
-        currencies: Their currencies.
+        currency: Their currencies, text[n].
 
     Raises:
         InputError: A currency is unknown, or signals are of another release.
@@ -75,7 +75,7 @@ def with_live(
     features = np.empty((len(settled), len(NAMES)))
     features[:, :_FIRST] = settled
     seen = decode_all_signals(signals)
-    fill_live(seen, np.array([10.0 ** exponent(currency) for currency in currencies]), features)
+    fill_live(seen, scale_of(currency), features)
     return features
 
 
@@ -87,7 +87,7 @@ def with_live_by_name(features: Mapping[str, float], signals: bytes | None, curr
     """
     if signals is None or any(name not in features for name in SETTLED):
         return dict(features)
-    (row,) = with_live(np.array([[features[name] for name in SETTLED]]), [signals], [currency]).tolist()
+    (row,) = with_live(np.array([[features[name] for name in SETTLED]]), [signals], pa.array([currency])).tolist()
     return dict(zip(NAMES, row, strict=True)) | {name: features[name] for name in features if name not in SETTLED}
 
 

@@ -178,9 +178,8 @@ def _with_live(batch: pa.RecordBatch, names: list[str], matrix: NDArray[np.float
     settled = len(SETTLED)
     if tuple(names[:settled]) != SETTLED:
         raise pa.ArrowInvalid("its features are of another catalogue, so its signals cannot be read")
-    signals, currencies = (batch.column(name).to_pylist() for name in (SIGNALS_COLUMN, "currency"))
     try:
-        features = with_live(matrix[:, :settled], signals, currencies)
+        features = with_live(matrix[:, :settled], batch.column(SIGNALS_COLUMN).to_pylist(), batch.column("currency"))
     except InputError as error:
         raise pa.ArrowInvalid(str(error)) from error
     return np.column_stack([features, matrix[:, settled:]])

@@ -94,8 +94,8 @@ def _features(table: pa.Table) -> NDArray[np.float64]:
         raise InputError(f"the archived feature log lacks {', '.join(missing)}")
     features = np.full((len(table), len(NAMES)), np.nan)
     features[:, : len(needed)] = np.column_stack([pc.fill_null(table[name], np.nan).to_numpy() for name in needed])
-    signals, currencies = (table[name].filter(pa.array(seen)).to_pylist() for name in ("signals", "currency"))
-    features[seen] = with_live(features[seen, : len(SETTLED)], signals, currencies)
+    signals, currency = (table[name].filter(pa.array(seen)).combine_chunks() for name in ("signals", "currency"))
+    features[seen] = with_live(features[seen, : len(SETTLED)], signals.to_pylist(), currency)
     return features
 
 
