@@ -24,7 +24,7 @@ def html_page(report: Report) -> str:
 
 
 def _section(section: ReportSection) -> dict[str, Any]:
-    names = list(section.rows[0]) if section.rows else []
+    names = section.columns
     longest = _longest(section)
     return {
         "title": section.table.title,

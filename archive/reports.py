@@ -44,9 +44,10 @@ class ReportTable:
 
 @dataclass(frozen=True)
 class ReportSection:
-    """A table with its rows."""
+    """A table with its columns and rows."""
 
     table: ReportTable
+    columns: list[str]
     rows: list[dict[str, Any]]
 
 
@@ -220,16 +221,16 @@ def make_report(archive: Archive, kind: ReportKind, since: int, until: int) -> R
     if until <= since:
         raise InputError("the period is empty", remedy="--from is its first moment, --to the first after it")
     period = Question(since=since, until=until)
-    sections = [ReportSection(table, _rows(archive, table, period)) for table in TABLES[kind]]
-    return Report(kind, since, until, sections)
+    return Report(kind, since, until, [_section(archive, table, period) for table in TABLES[kind]])
 
 
-def _rows(archive: Archive, table: ReportTable, period: Question) -> list[dict[str, Any]]:
+def _section(archive: Archive, table: ReportTable, period: Question) -> ReportSection:
     if table.over is None:
-        return archive.ask(period, table.select).to_pylist()  # type: ignore[no-any-return]
-    bounds = {"since": period.since, "until": period.until}
-    found = archive.read(View(table.over, days_of(period)), table.select, bounds)
-    return found.to_pylist()  # type: ignore[no-any-return]
+        found = archive.ask(period, table.select)
+    else:
+        bounds = {"since": period.since, "until": period.until}
+        found = archive.read(View(table.over, days_of(period)), table.select, bounds)
+    return ReportSection(table, found.column_names, found.to_pylist())
 
 
 def cell(column: str, row: dict[str, Any]) -> str:

@@ -27,7 +27,8 @@ from vedette.topics import Name
 
 _QUESTIONS = 100
 _PER_ACCOUNT = 50
-_ASK = "bench.archive_questions"
+_PROOFS = 20
+_ASK, _DECIDE = "bench.archive_questions", "bench.archive_proofs"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class ArchiveFigures(Measurement):
         ingest_per_s: Decisions per second from a broker into the archive.
         account_history_ms_p95: 95th percentile for all payments of an account.
         flagged_day_ms_p95: Likewise for the newest flagged payments of a day.
+        prove_ms_p95: Likewise for making a decision again from all events before it, compared bit for bit.
         bytes_per_payment: Bytes of storage of a payment with its decision and its share of labels.
         compaction_s: Seconds for merging the files of all days.
         peak_rss: Largest memory of any of the archive's processes, bytes.
@@ -48,6 +50,7 @@ class ArchiveFigures(Measurement):
     ingest_per_s: float
     account_history_ms_p95: float
     flagged_day_ms_p95: float
+    prove_ms_p95: float
     bytes_per_payment: float
     compaction_s: float
     peak_rss: int
@@ -66,22 +69,25 @@ def measure(setup: Setup, *, payments: int, decisions: int, days: int, show: Cal
     setup.say(f"archiving {decisions:,} decisions from a broker")
     per_s, ingest_rss = _ingest(setup, decisions)
     settings = ArchiveSettings(url=str(setup.directory / "history"))
-    plan = HistoryPlan(payments, max(payments // _PER_ACCOUNT, 1), days)
+    plan = HistoryPlan(payments, max(payments // _PER_ACCOUNT, 1), days, _PROOFS)
     setup.say(f"writing {payments:,} payments with decisions and labels")
-    write_history(settings, plan, show)
+    undecided = write_history(settings, plan, show)
+    setup.say(f"deciding {len(undecided)} of them")
+    _run(["-m", _DECIDE, *undecided], _environment(settings))
     setup.say("compacting")
     started = time.perf_counter()
     _, compact_rss = _run(["-m", "cli", "archive", "compact"], _environment(settings))
     compaction_s = time.perf_counter() - started
     stored = sum(file.stat().st_size for file in _newest_files(settings))
     setup.say("asking")
-    output, ask_rss = _run(["-m", _ASK, *_questions(plan)], _environment(settings))
+    output, ask_rss = _run(["-m", _ASK, _questions(plan, undecided)], _environment(settings))
     answers = json.loads(output)
     return ArchiveFigures(
         rows=payments,
         ingest_per_s=round(per_s),
         account_history_ms_p95=round(float(np.percentile(answers["account_ms"], 95)), 1),
         flagged_day_ms_p95=round(float(np.percentile(answers["day_ms"], 95)), 1),
+        prove_ms_p95=round(float(np.percentile(answers["prove_ms"], 95)), 1),
         bytes_per_payment=round(stored / payments, 1),
         compaction_s=round(compaction_s, 1),
         peak_rss=max(ingest_rss, compact_rss, ask_rss),
@@ -117,17 +123,17 @@ def _publish(bench: BenchEnvironment, count: int) -> None:
     producer.flush()
 
 
-def _questions(plan: HistoryPlan) -> list[str]:
-    """Return accounts and days to ask for, drawn at random, as arguments of the process that asks."""
+def _questions(plan: HistoryPlan, proven: list[str]) -> str:
+    """Return accounts and days to ask for, drawn at random, and payments to prove, for the process that asks."""
     random = Random(5)  # noqa: S311, no secret
     accounts = account_id(pa.array([random.randrange(plan.accounts) for _ in range(_QUESTIONS)])).to_pylist()
     days = [START + random.randrange(plan.days) * DAY for _ in range(_QUESTIONS)]
-    return [json.dumps({"accounts": accounts, "days": days})]
+    return json.dumps({"accounts": accounts, "days": days, "proven": proven})
 
 
 def _newest_files(settings: ArchiveSettings) -> list[Path]:
     """Return the files of the tables as they are now, without those that only earlier readers need."""
-    names = (Name.TRANSACTIONS, Name.DECISIONS, Name.LABELS)
+    names = (Name.TRANSACTIONS, Name.DECISIONS, Name.LABELS)  # the others have next to nothing
     return [Path(file) for name in names for file in DeltaTable(f"{settings.url}/{name}").file_uris()]
 
 
@@ -148,5 +154,5 @@ def _run(arguments: Sequence[str], environment: dict[str, str]) -> tuple[str, in
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise VedetteError(f"{' '.join(arguments[:4])} ended with exit code {process.returncode}")
+        raise VedetteError(f"{' '.join(arguments[:2])} ended with exit code {process.returncode}")
     return output, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)

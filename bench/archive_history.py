@@ -33,11 +33,12 @@ _CODES = ["payments-many", "amount-high"]
 
 @dataclass(frozen=True)
 class HistoryPlan:
-    """Numbers of payments, accounts and days."""
+    """Numbers of payments, accounts and days, and of payments that are left without a decision."""
 
     payments: int
     accounts: int
     days: int
+    undecided: int = 0
 
 
 def account_id(numbers: pa.Array) -> pa.Array:
@@ -46,8 +47,8 @@ def account_id(numbers: pa.Array) -> pa.Array:
     return pc.binary_join_element_wise("acct-", digits, "")
 
 
-def write_history(settings: ArchiveSettings, plan: HistoryPlan, show: Callable[[int], None]) -> None:
-    """Write all payments with their decisions and labels, in some commits a day.
+def write_history(settings: ArchiveSettings, plan: HistoryPlan, show: Callable[[int], None]) -> list[str]:
+    """Write all payments with their decisions and labels, in some commits a day; return the undecided payments.
 
     Args:
         settings: An archive that is not there yet; all its tables are created.
@@ -57,12 +58,28 @@ def write_history(settings: ArchiveSettings, plan: HistoryPlan, show: Callable[[
     writers = {table.topic: TableWriter(location(settings, table), table, table.topic, {}) for table in TABLES}
     tables = {table.topic: table for table in TABLES}
     random = np.random.default_rng(17)
-    written = 0
+    written, undecided = 0, list[str]()
     for size, since, length in _pieces(plan):
-        for name, columns in _events(random, plan, written, size, since, length).items():
+        events = _events(random, plan, written, size, since, length)
+        undecided += _undecided(plan, written, events)
+        for name, columns in events.items():
             writers[name].append(_rows(tables[name], columns), {0: written + size})
         written += size
         show(written)
+    return undecided
+
+
+def _undecided(plan: HistoryPlan, first: int, events: dict[Name, dict[str, pa.Array]]) -> list[str]:
+    """Take the decisions on some payments away, and return these payments."""
+    if not plan.undecided:
+        return []
+    payments, decisions = events[Name.TRANSACTIONS], events[Name.DECISIONS]
+    numbers = np.arange(first, first + len(payments["kafka_offset"]))
+    step = plan.payments // plan.undecided
+    left = numbers % step == step - 1
+    decided = pa.array(np.flatnonzero(~left))
+    events[Name.DECISIONS] = {name: column.take(decided) for name, column in decisions.items()}
+    return payments["transaction_id"].filter(pa.array(left)).to_pylist()  # type: ignore[no-any-return]
 
 
 def _pieces(plan: HistoryPlan) -> Iterator[tuple[int, int, int]]:
@@ -93,7 +110,7 @@ def _events(
         "channel": _chosen(_CHANNELS, merchants % len(_CHANNELS)),
         "country": _chosen(_COUNTRIES, (random.random(n) ** 4 * len(_COUNTRIES)).astype(int)),
         "device_id": _named("device-", account * 2 + (random.random(n) < 0.1)),
-        "ip_address": _named("10.", random.integers(0, 2**24, n)),
+        "ip_address": _addresses(random.integers(0, 2**24, n)),
         "balance": pa.array(random.integers(0, 10**7, n)),
         "kafka_partition": pa.repeat(pa.scalar(0, pa.int32()), n),
         "kafka_offset": pa.array(np.arange(first, first + n)),
@@ -142,6 +159,12 @@ def _hexadecimal(random: np.random.Generator, n: int) -> pa.Array:
     text = random.bytes(16 * n).hex().encode()
     offsets = np.arange(n + 1, dtype=np.int32) * 32
     return pa.StringArray.from_buffers(n, pa.py_buffer(offsets), pa.py_buffer(text))
+
+
+def _addresses(numbers: np.ndarray) -> pa.Array:
+    """Return IPv4 addresses by their last three bytes."""
+    parts = [pa.array(numbers >> shift & 255).cast(pa.string()) for shift in (16, 8, 0)]
+    return pc.binary_join_element_wise("10", *parts, ".")
 
 
 def _named(prefix: str, numbers: np.ndarray) -> pa.Array:

@@ -56,8 +56,11 @@ def find(
     require_extra("archive", "the archive", "deltalake")
     from archive.search import Archive, Question
     from vedette.clock import parse_time
+    from vedette.errors import InputError
     from vedette.money import to_minor
 
+    if sum((as_json, csv, parquet is not None)) > 1:
+        raise InputError("only one form can be written", remedy="choose one of --json, --csv and --parquet")
     question = Question(
         transaction=transaction,
         account=account,
@@ -97,7 +100,9 @@ def find(
 
         write_csv(_flat(found), sys.stdout.buffer)
     else:
-        _print(found.to_pylist(), limit)
+        _print(found.to_pylist())
+    if len(found) == limit:
+        typer.echo(f"the newest {limit:,}; --limit shows more", err=bool(parquet or as_json or csv))
     if not len(found):
         raise typer.Exit(1)
 
@@ -112,7 +117,7 @@ def _flat(found: "pa.Table") -> "pa.Table":
     return found
 
 
-def _print(rows: list[dict[str, Any]], limit: int) -> None:
+def _print(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -125,7 +130,9 @@ def _print(rows: list[dict[str, Any]], limit: int) -> None:
         return
     other_kinds = any(row["kind"] != DEFAULT_KIND for row in rows)
     kind = ("kind",) if other_kinds else ()
-    table = Table("event time (UTC)", "transaction", "account", *kind, "amount", "to", "decision", "score", "label")
+    table = Table("event time (UTC)")
+    for name in ("transaction", "account", *kind, "amount", "to", "decision", "score", "label"):
+        table.add_column(name, overflow="fold")  # an id that is cut cannot be asked for
     for row in rows:
         action = row["action"] or "undecided"
         final = row["final_action"]
@@ -142,5 +149,3 @@ def _print(rows: list[dict[str, Any]], limit: int) -> None:
             label,
         )
     console.print(table)
-    if len(rows) == limit:
-        console.print(f"the newest {limit:,}; --limit shows more")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,12 +11,8 @@ from cli.cells import cell
 from cli.context import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from archive.evidence import Evidence
-    from archive.search import Archive
     from features.backfill import Backfill
-    from streams.history.prove import ArchivedDecision, Proof
+    from streams.history.prove import Proof
     from vedette.settings import Settings
 
 
@@ -33,10 +29,17 @@ def prove(
     since: str = typer.Option("", "--from", metavar="DATE", help="with --sample: event time at or after this, UTC"),
     until: str = typer.Option("", "--to", metavar="DATE", help="with --sample: event time before this, UTC"),
     history: list[Path] = typer.Option(
-        [], "--history", metavar="FILE", help="what `vedette backfill --load` loaded before the first archived event"
+        [],
+        "--history",
+        metavar="FILE",
+        help="what `vedette backfill --load` loaded before the first archived event [default: [archive] history]",
     ),
-    mapping: str = typer.Option("vedette", "--mapping", metavar="NAME", help="mapping of the history's columns"),
-    labels: Path | None = typer.Option(None, "--labels", metavar="FILE", help="labels of the history"),
+    mapping: str = typer.Option(
+        "", "--mapping", metavar="NAME", help="mapping of its columns [default: [archive] history_mapping]"
+    ),
+    labels: Path | None = typer.Option(
+        None, "--labels", metavar="FILE", help="labels of the history [default: [archive] history_labels]"
+    ),
     as_json: bool = typer.Option(False, "--json", help="print one JSON object for each payment"),
 ) -> None:
     """Make decisions of the archive again, from the events before them, and say whether they are the same.
@@ -52,8 +55,10 @@ def prove(
     from vedette.errors import InputError
 
     require_extra("archive", "the archive", "deltalake")
-    from archive.evidence import evidence
+    from archive.evidence import evidence, labels_before, transactions_before
+    from archive.past import control_records
     from archive.search import Archive, Question
+    from streams.history.proofs import prove_decisions
 
     if bool(transaction) == bool(sample):
         raise InputError("which payments are to be proven?", remedy="name one TRANSACTION, or give --sample N")
@@ -64,92 +69,47 @@ def prove(
         until=parse_time(until) if until else None,
         limit=sample or 100,
     )
-    start = _loaded(settings, history, mapping, labels) if history else None
+    own = settings.archive
+    files = history or [Path(file) for file in own.history]
+    known = labels or (Path(own.history_labels) if own.history_labels else None)
     with Archive(settings.archive) as archive:
         found = evidence(archive, question, seed=seed if sample else None)
-        proofs = list(_proofs(settings, archive, found, start)) if len(found.payments) else []
+        start = (
+            _loaded(settings, files, mapping or own.history_mapping, known) if files and len(found.payments) else None
+        )
+        proofs = list(
+            prove_decisions(
+                settings, control_records(archive), found, labels_before(archive, found),
+                transactions_before(archive, found), start,
+            )
+        ) if len(found.payments) else []  # fmt: skip
     if as_json:
         for proof in proofs:
             typer.echo(msgspec.json.encode({"same": proof.same, **msgspec.to_builtins(proof)}).decode())
     else:
         _show(proofs, transaction)
+        if start is None and any(proof.differences for proof in proofs):
+            typer.echo(
+                "events before the first archived one are unknown: --history names what was loaded of them", err=True
+            )
     if not (proofs and all(proof.same for proof in proofs)):
         raise typer.Exit(1)
 
 
 def _loaded(settings: Settings, files: list[Path], mapping: str, labels: Path | None) -> Backfill:
     """Return the state of a history as `vedette backfill --load` computes it."""
-    import tempfile
-    from collections import deque
     from itertools import chain
 
-    from features.backfill import Backfill, backfill
-    from features.history import opened
     from features.identity import identity_of
+    from features.loaded import loaded_state
     from producers.files import read_batches
     from producers.mapping import load_mapping
 
     known = load_mapping(mapping)
-    state = Backfill(label_delay=settings.features.label_delay, identity=identity_of(settings.identity))
     batches = chain.from_iterable(read_batches(file, known, on_reject=lambda _: None) for file in files)
-    with (
-        tempfile.TemporaryDirectory(prefix="vedette-prove-") as scratch,
-        opened(batches, Path(scratch), labels=labels) as history,
-    ):
-        deque(backfill(history.in_order(), state), maxlen=0)
-    return state
-
-
-def _proofs(settings: Settings, archive: Archive, found: Evidence, start: Backfill | None) -> Iterator[Proof]:
-    from archive.evidence import labels_before, transactions_before
-    from archive.past import control_records
-    from features.backfill import Backfill
-    from features.identity import identity_of
-    from streams.history.prove import Proof, Prover
-    from streams.history.replay import ArrivedLabels, EventReplay, entities_of
-    from streams.history.versions import PastVersions
-
-    identity = identity_of(settings.identity)
-    versions = PastVersions(settings, control_records(archive))
-    prover = Prover(settings.features.label_delay, identity, versions.scorer, versions.policy)
-    payments = found.payments.to_pylist()
-    places = {(row["kafka_partition"], row["kafka_offset"]): place for place, row in enumerate(payments)}
-    archived = _archived(found)
-    replay = EventReplay(
-        ArrivedLabels.of(labels_before(archive, found)),
-        settings.features.label_delay,
-        identity,
-        settings.worker.max_future_s * 1000,
-        start or Backfill(),
-        settings.topics.partitions,
+    return loaded_state(
+        batches, label_delay=settings.features.label_delay, identity=identity_of(settings.identity), labels=labels
     )
-    wanted = {place for place, row in places.items() if row in archived}
-    recomputed = dict(
-        replay.features(transactions_before(archive, found), wanted, entities_of(found.payments, identity))
-    )
-    for place, row in places.items():
-        if place in recomputed:
-            yield prover.prove(recomputed[place], archived[row])
-        else:
-            problem = "no decision on it is archived" if row not in archived else "the worker would not take it"
-            yield Proof(
-                transaction_id=payments[row]["transaction_id"], account_id=payments[row]["account_id"], problem=problem
-            )
-
-
-def _archived(found: Evidence) -> dict[int, ArchivedDecision]:
-    """Return the archived decisions by row of the payments."""
-    from features.signals import with_live_by_name
-    from streams.history.prove import ArchivedDecision
-
-    logged: dict[int, dict[str, Any]] = {row["place"]: row for row in found.features.to_pylist()}
-    result = {}
-    for decision in found.decisions.to_pylist():
-        row = logged.get(decision["place"], {})
-        features = {name: row[name] for name in found.names if row and row[name] is not None}
-        seen = with_live_by_name(features, row.get("signals"), decision["currency"])
-        result[decision["place"]] = ArchivedDecision(decision, seen, row.get("features_hash", ""))
-    return result
 
 
 def _show(proofs: list[Proof], transaction: str) -> None:

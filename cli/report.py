@@ -95,10 +95,9 @@ def _write_csv(report: "Report", folder: Path) -> None:
             output_file(folder / f"{section.table.name}.csv", "the report") as part,
             part.open("w", newline="", encoding="utf-8") as file,
         ):
-            if section.rows:
-                writer = csv.DictWriter(file, list(section.rows[0]))
-                writer.writeheader()
-                writer.writerows(plain(row) for row in section.rows)
+            writer = csv.DictWriter(file, section.columns)
+            writer.writeheader()
+            writer.writerows(plain(row) for row in section.rows)
 
 
 def _print(report: "Report") -> None:

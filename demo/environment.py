@@ -209,7 +209,12 @@ def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) 
             worker=msgspec.structs.replace(options.worker, metrics_host="127.0.0.1", metrics_port=port),
             incidents=IncidentSettings(routing=str(directory / "routing.yaml")),
             notify=NotifySettings(email_from="vedette@bank.example", sms_from="+14155550100"),
-            archive=ArchiveSettings(url=str(directory / "archive"), freshness_s=2.0, metrics_port=archive_port),
+            archive=ArchiveSettings(
+                url=str(directory / "archive"),
+                freshness_s=2.0,
+                metrics_port=archive_port,
+                history=[] if options.leave else [str(directory / "history.parquet")],
+            ),
             console=ConsoleSettings(
                 port=console_port, public_url=f"http://localhost:{console_port}", name="Example Bank"
             ),

@@ -23,7 +23,7 @@ from demo.producer import StreamProducer
 from demo.source import open_source
 from demo.status import Status, StatusCollector
 from demo.topic_watch import TopicWatch
-from demo.warmup import warm_up
+from demo.warmup import kept, warm_up
 from producers.files import RejectFile
 from producers.replay import stop_on_interrupt
 from vedette.clock import SECOND
@@ -102,7 +102,8 @@ def _run(directory: Path, options: DemoOptions, environment: Collection[str], di
             nullcontext(()) if options.leave else console_processes(running) as pages,
         ):
             display.say("processing the history; a first run also compiles the feature kernels, which takes longer")
-            count = warm_up(source.history, running.settings, display.warming)
+            history = kept(source.history, running.settings)
+            count = warm_up(history, running.settings, display.warming)
             display.say(f"{count:,} earlier transactions are in the features' state; starting the worker")
             with running.process("worker") as worker:
                 running.wait_for_worker(worker, display.say)

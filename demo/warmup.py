@@ -1,14 +1,26 @@
 """The state of the features at the start of the stream."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from features.backfill import Backfill
 from features.identity import identity_of
 from features.load import load_state
 from features.store import RedisStore
+from producers.files import write_parquet
 from vedette import Settings
+
+
+def kept(history: Iterable[pa.RecordBatch], settings: Settings) -> Iterable[pa.RecordBatch]:
+    """Return the history, which is also in the file that proofs read it from if the settings name one."""
+    if not settings.archive.history:
+        return history
+    (file,) = settings.archive.history
+    write_parquet(Path(file), history)
+    return pq.ParquetFile(file).iter_batches()  # type: ignore[no-any-return]
 
 
 def warm_up(history: Iterable[pa.RecordBatch], settings: Settings, on_progress: Callable[[int], None]) -> int:

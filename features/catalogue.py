@@ -345,7 +345,7 @@ CATALOGUE: tuple[Feature, ...] = (
 NAMES: tuple[str, ...] = tuple(feature.name for feature in CATALOGUE)
 LIVE: frozenset[str] = frozenset(feature.name for feature in CATALOGUE if feature.freshness == "live")
 SETTLED: tuple[str, ...] = tuple(name for name in NAMES if name not in LIVE)
-"""The features that are not live: online and offline they are equal to the bit."""
+"""The features that are not live: online and offline they are equal to the bit, but for two cases; see reference."""
 
 
 @functools.cache

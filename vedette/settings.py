@@ -189,6 +189,11 @@ class ArchiveSettings(Section, frozen=True):
     retention_days: Annotated[
         int, Meta(ge=0, description="days after which `vedette archive compact` deletes events; 0: never")
     ] = 0
+    history: Annotated[
+        list[str], Meta(description="files that `vedette backfill --load` loaded before the first archived event")
+    ] = msgspec.field(default_factory=list)
+    history_mapping: Annotated[str, Meta(description="mapping of the columns of these files")] = "vedette"
+    history_labels: Annotated[str, Meta(description="file of their labels; empty: they have them themselves")] = ""
     metrics_host: Annotated[str, Meta(description="address of metrics, health and readiness")] = "127.0.0.1"
     metrics_port: Annotated[Port, Meta(description="port of metrics, health and readiness; 0: any free one")] = 9466
     s3_region: Annotated[str, Meta(description="region of the bucket")] = "us-east-1"

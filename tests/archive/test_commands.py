@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli.main import app
 from tests.archive.conftest import START, Log, decision, label, payment
 from tests.archive.test_features import logged
-from vedette.errors import UnavailableError
+from vedette.errors import InputError, UnavailableError
 from vedette.settings import ArchiveSettings, Settings
 from vedette.settings_page import describe
 from vedette.topics import Name
@@ -86,6 +86,12 @@ def test_find_prints_json_csv_and_parquet(vedette: Run, tmp_path: Path) -> None:
     assert code == 0
     assert (tmp_path / "found.parquet").stat().st_size > 0
     assert vedette("find", "--account", "a3", "--csv")[1].splitlines()[0].startswith('"transaction_id","account_id"')
+
+
+def test_find_writes_one_form(vedette: Run) -> None:
+    """Two forms at once are refused, rather than one of them left out."""
+    with pytest.raises(InputError, match="only one form"):
+        vedette("find", "--json", "--csv")
 
 
 def test_amounts_are_read_in_their_currency(vedette: Run) -> None:
