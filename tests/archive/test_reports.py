@@ -135,7 +135,9 @@ def test_a_page_needs_nothing_else(report: Callable[..., Done], kind: str, tmp_p
 def test_tables_are_written_as_csv(report: Callable[..., Done], tmp_path: Path) -> None:
     """Each table is one file, with money in major units."""
     assert report("institution", *PERIOD, "--csv", str(tmp_path / "out")).returncode == 0
-    (header,) = (tmp_path / "out" / "team.csv").read_text(encoding="utf-8").splitlines()
+    none = ("--from", "2001-01-01", "--to", "2001-02-01", "--csv", str(tmp_path / "none"))
+    assert report("institution", *none).returncode == 1
+    (header,) = (tmp_path / "none" / "team.csv").read_text(encoding="utf-8").splitlines()
     assert header.startswith("outcome,incidents,")  # a table without rows still has its columns
     with (tmp_path / "out" / "decisions.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
