@@ -51,10 +51,10 @@ def run_service(settings: Settings, *, clock: Clock, log: Any) -> Progress:
 
 def make_app(progress: Progress, readiness: Readiness, log: Any) -> FastAPI:
     """Return the web app of metrics, health and readiness."""
-    return metrics_app("Vedette archive", _ArchiveMetrics(progress), readiness, log)
+    return metrics_app("Vedette archive", ArchiveMetrics(progress), readiness, log)
 
 
-class _ArchiveMetrics(Collector):
+class ArchiveMetrics(Collector):
     """Prometheus metrics of a run."""
 
     def __init__(self, progress: Progress) -> None:

@@ -27,9 +27,11 @@ from adapters.channels.twilio import TwilioChannel
 from adapters.database import open_database
 from adapters.event_streams import EventStreams
 from adapters.http_server import Loop, Readiness, serve
+from adapters.http_thread import ServerThread
 from adapters.kafka_consumer import GroupConsumer
 from adapters.kafka_producer import EventProducer
 from adapters.logs import service_log
+from adapters.metrics_app import metrics_app
 from adapters.redis import connect
 from adapters.urls import may_carry_secrets
 from challenges import decision_consumer, notifier, outbox_relay
@@ -48,6 +50,7 @@ from challenges.enrol_pages import EnrolmentPages
 from challenges.enrolment import Enrolment
 from challenges.first_decisions import FirstDecisions
 from challenges.links import AccountLinks, LinkKind
+from challenges.metrics import ChallengeMetrics
 from challenges.notifier import ChallengeNotifier
 from challenges.outbox_relay import ChallengeRelay
 from challenges.pages import ChallengePages
@@ -87,6 +90,7 @@ class ChallengeService:
     app: FastAPI
     readiness: Readiness
     public_url: str
+    metrics: ChallengeMetrics
 
 
 def run(settings: Settings) -> None:
@@ -101,7 +105,12 @@ def run(settings: Settings) -> None:
         wire(settings, clock=clock, entropy=os.urandom, audit=audit, log=log) as service,
     ):
         mfa = settings.mfa
-        log.info("challenge service", listens=f"{mfa.host}:{mfa.port}", public_url=mfa.public_url)
+        shown = metrics_app("Vedette challenges metrics", service.metrics.registry, service.readiness, log)
+        metrics = ServerThread(shown, mfa.metrics_host, mfa.metrics_port, setting="`[mfa] metrics_port`")
+        log.info(
+            "challenge service", listens=f"{mfa.host}:{mfa.port}", public_url=mfa.public_url,
+            metrics=f"{metrics.url}/metrics",
+        )  # fmt: skip
         serve(
             service.app, loops(service, settings, log), host=mfa.host, port=mfa.port, proxies=mfa.proxies,
             readiness=service.readiness, log=log,
@@ -124,6 +133,7 @@ class _Base:
     log: Any
     readiness: Readiness = field(default_factory=Readiness)
     streams: EventStreams = field(default_factory=EventStreams)
+    metrics: ChallengeMetrics = field(default_factory=ChallengeMetrics)
 
     def links(self, kind: LinkKind, *, one_live: bool) -> AccountLinks:
         """Links to an account's pages of a kind."""
@@ -180,7 +190,7 @@ def _assembled(
     budget = SmsBudget(tuple(mfa.sms_prefixes), mfa.sms_prefix_cap, mfa.sms_per_hour, base.limiter, base.clock)
     notifier = ChallengeNotifier(
         challenges, sms=sms, email=email, budget=budget, public_url=mfa.public_url, name=mfa.name,
-        readiness=base.readiness, log=base.log,
+        readiness=base.readiness, log=base.log, metrics=base.metrics,
     )  # fmt: skip
 
     # Routes run in threads; what they send goes through the one event loop of the portal.
@@ -202,7 +212,7 @@ def _assembled(
     app = build_app(routers, public_url=mfa.public_url, name=mfa.name, readiness=base.readiness)
     return ChallengeService(
         challenges, enrolment, enrolment_links, notifier, base.limiter, checks, base.credentials, app, base.readiness,
-        mfa.public_url,
+        mfa.public_url, base.metrics,
     )  # fmt: skip
 
 
@@ -259,7 +269,9 @@ def loops(service: ChallengeService, settings: Settings, log: Any) -> Mapping[st
     return {
         decision_consumer.NAME: read_decisions,
         notifier.NAME: service.notifier.run,
-        outbox_relay.NAME: ChallengeRelay(service.challenges, EventProducer(settings), readiness, log).run,
+        outbox_relay.NAME: ChallengeRelay(
+            service.challenges, EventProducer(settings), readiness, log, service.metrics
+        ).run,
         call_relay.NAME: CallRelay(service.checks, EventProducer(settings), readiness, log).run,
     }
 

@@ -14,6 +14,7 @@ from adapters.channels.message import SMS_LIMIT, Message, gsm, printable, refere
 from adapters.channels.target import Target
 from adapters.http_server import Readiness
 from challenges.challenges import Challenges
+from challenges.metrics import ChallengeMetrics
 from challenges.records import Account, ChallengeRecord, NotificationStatus
 from challenges.sms_budget import Purpose, SmsBudget
 from challenges.state_machine import SENDS, Secrets, State, to_be_notified
@@ -48,12 +49,14 @@ class ChallengeNotifier:
         name: Name of the institution, shown to customers.
         readiness: Records whether customers are notified.
         log: A structlog logger.
+        metrics: Counts the messages.
     """
 
     def __init__(
         self, challenges: Challenges, *, sms: Channel | None, email: Channel | None, budget: SmsBudget,
-        public_url: str, name: str, readiness: Readiness, log: Any,
+        public_url: str, name: str, readiness: Readiness, log: Any, metrics: ChallengeMetrics | None = None,
     ) -> None:  # fmt: skip
+        self._metrics = metrics or ChallengeMetrics()
         self._challenges = challenges
         self._sms = sms
         self._email = email
@@ -158,11 +161,13 @@ class ChallengeNotifier:
             self._settle(record, "failed", sent.code)
         else:
             after = max(_RETRY_MS, sent.after_ms if isinstance(sent, Retry) else 0)
+            self._metrics.messages.labels("retried").inc()
             self._log.warning("customer not notified yet", challenge_id=record.challenge_id, code=sent.code)
             self._challenges.end_notification(record, "sending", now + after)
 
     def _settle(self, record: ChallengeRecord, status: NotificationStatus, detail: str) -> None:
         self._challenges.end_notification(record, status)
+        self._metrics.messages.labels(status).inc()
         self._challenges.audit.record(f"notification.{status}", f"challenge:{record.challenge_id}", {"detail": detail})
         self._log.info("notification", challenge_id=record.challenge_id, status=status, detail=detail)
 

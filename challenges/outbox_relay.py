@@ -8,6 +8,7 @@ from adapters.http_server import Readiness
 from adapters.kafka_producer import EventProducer
 from challenges import outcome
 from challenges.challenges import Challenges
+from challenges.metrics import ChallengeMetrics
 from challenges.records import ChallengeRecord
 from challenges.shards import Shards
 from vedette.errors import UnavailableError
@@ -68,10 +69,15 @@ class ChallengeRelay:
         producer: Kafka producer.
         readiness: Records whether publishing works.
         log: A structlog logger.
+        metrics: Counts what is published.
     """
 
-    def __init__(self, challenges: Challenges, producer: EventProducer, readiness: Readiness, log: Any) -> None:
+    def __init__(
+        self, challenges: Challenges, producer: EventProducer, readiness: Readiness, log: Any,
+        metrics: ChallengeMetrics | None = None,
+    ) -> None:  # fmt: skip
         self._challenges, self._producer, self._readiness, self._log = challenges, producer, readiness, log
+        self._metrics = metrics or ChallengeMetrics()
 
     def run(self, stop: Event) -> None:
         """Work until stopped, and then until nothing is left."""
@@ -106,6 +112,9 @@ class ChallengeRelay:
 
     def _note(self, stage: str, record: ChallengeRecord) -> None:
         status, actor = ("issued", record.issued_by) if stage == "issued" else (record.status, record.settled_by)
+        self._metrics.challenges.labels(status).inc()
+        if record.using and stage == "settled" and record.settled_at:
+            self._metrics.answered.observe((record.settled_at - record.issued_at) / 1000)
         details = {"transaction_id": record.binding.transaction_id, "factor": record.using, "seal": record.seal}
         if record.cause and stage == "settled":
             details["cause"] = record.cause

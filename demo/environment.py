@@ -228,6 +228,7 @@ def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) 
             audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(os.urandom(32).hex())),
             mfa=MfaSettings(
                 port=page_port,
+                metrics_port=0,
                 public_url=f"http://localhost:{page_port}",
                 keys=Secret(new_key("demo", os.urandom)),
                 release=["EUR 30.00"],

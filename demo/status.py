@@ -158,7 +158,7 @@ class StatusCollector:
     def _worker_status(self, now: float) -> WorkerMetrics:
         if now - self._worker_at > _METRICS_EVERY_S:
             metrics = self._environment.worker_metrics()
-            lag = round(metrics.get(("vedette_lag", "transactions"), 0))
+            lag = round(metrics.get(("vedette_lag_messages", "transactions"), 0))
             self._worker, self._worker_at = WorkerMetrics(lag, _stages_us(metrics)), now
         return self._worker
 

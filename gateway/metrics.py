@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.25, 0.5, 1.0, 2.0)
 
 
 class GatewayMetrics:
@@ -13,6 +13,8 @@ class GatewayMetrics:
         self.answers = Counter(
             "vedette_gateway_answers", "Answers about single payments, by outcome", ["outcome"], registry=self.registry
         )
+        for outcome in ("decided", "provisional", "degraded"):  # a new series would show no increase
+            self.answers.labels(outcome)
         self.latency = Histogram(
             "vedette_gateway_latency_seconds", "From the request to the decision", buckets=_BUCKETS_S,
             registry=self.registry,

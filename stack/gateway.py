@@ -45,7 +45,7 @@ def gateway_settings(settings: Settings, directory: Path) -> Settings:
         database=DatabaseSettings(url=f"sqlite:///{directory / 'gateway.sqlite'}"),
         audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(file=str(directory / "audit-key"))),
         preview=PreviewSettings(port=preview_port, token=Secret(file=str(directory / "token"))),
-        mfa=MfaSettings(keys=Secret(file=str(directory / "keys"))),
+        mfa=MfaSettings(keys=Secret(file=str(directory / "keys")), metrics_port=0),
     )
 
 

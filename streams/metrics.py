@@ -1,12 +1,13 @@
 """Metrics of the worker for Prometheus, with its health and readiness."""
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
-from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from decisions.policy_form import ACTIONS
@@ -14,6 +15,8 @@ from decisions.rollout import FlagCount
 from streams.batch import Computed
 from streams.health import Health
 from streams.partition import Partition
+from streams.placement import Misplacement
+from vedette.topics import WORKER_INPUTS
 
 _LATENCY_S = (0.001, 0.002, 0.003, 0.004, 0.006, 0.008, 0.01, 0.015, 0.02, 0.03, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 60)
 _BATCH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)
@@ -45,6 +48,41 @@ class Distribution(Collector):
         family = HistogramMetricFamily(self._name, self._meaning)
         family.add_metric([], list(zip(bounds, cumulative, strict=True)), total)
         yield family
+
+
+class PartitionLag(Collector):
+    """How far the partitions of the worker are behind, in messages and seconds.
+
+    Seconds are the age of the newest message that has been read, while there are more; it grows also while the worker
+    reads nothing.
+    """
+
+    def __init__(self) -> None:
+        self._places: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def set(self, topic: str, partition: int, messages: int, produced_at: int) -> None:
+        """Record how many messages are still to be read, and when the newest that was read was produced (ms UTC)."""
+        self._places[topic, partition] = messages, produced_at
+
+    def clear(self) -> None:
+        """Forget all partitions."""
+        self._places = {}
+
+    def collect(self) -> Iterator[Metric]:
+        """Called by the registry."""
+        now_ms = time.time() * 1000
+        messages = GaugeMetricFamily(
+            "vedette_lag_messages", "Messages of a partition that are still to be read", labels=["topic", "partition"]
+        )
+        seconds = GaugeMetricFamily(
+            "vedette_lag_seconds", "Age of the newest message read of a partition, 0 when nothing more is to be read",
+            labels=["topic", "partition"],
+        )  # fmt: skip
+        for (topic, partition), (behind, produced_at) in tuple(self._places.items()):
+            messages.add_metric([topic, str(partition)], behind)
+            seconds.add_metric([topic, str(partition)], max(now_ms - produced_at, 0) / 1000 if behind else 0.0)
+        yield messages
+        yield seconds
 
 
 class Metrics:
@@ -87,12 +125,8 @@ class Metrics:
         )
         self.shadow = Counter("vedette_shadow_rule", "Times a shadow rule was true", ["rule"], registry=registry)
         self.stage = Counter("vedette_stage_seconds", "Time spent", ["stage"], registry=registry)
-        self.lag = Gauge(
-            "vedette_lag",
-            "Messages of a partition that are still to be read",
-            ["topic", "partition"],
-            registry=registry,
-        )
+        self.lag = PartitionLag()
+        registry.register(self.lag)
         self.partitions = Gauge("vedette_partitions", "Partitions owned", registry=registry)
         self.degraded = Gauge(
             "vedette_degraded",
@@ -116,6 +150,15 @@ class Metrics:
             "vedette_model_refused", "Control records that could not be put into force", registry=registry
         )
         self.withdrawn = Counter("vedette_model_withdrawn", "Challengers withdrawn by the guardrail", registry=registry)
+
+        # A counter that first appears with its first event would show no increase.
+        for topic in WORKER_INPUTS:
+            self.messages.labels(topic)
+            self.rejected.labels(topic)
+            for reason in Misplacement:
+                self.misplaced.labels(topic, reason)
+        for action in ACTIONS:
+            self.decisions.labels(action)
 
     def finished(self, batch: Computed, now_ms: int) -> None:
         """Count a batch that is published and written."""

@@ -148,9 +148,9 @@ class Runner:
         partition = self._pipeline.owned.get(number)
         return partition.written_position(topic) if partition else None
 
-    def behind(self, topic: str, number: int, messages: int) -> None:
-        """Record the number of messages of a partition that are still to be read."""
-        self._metrics.lag.labels(topic, str(number)).set(messages)
+    def behind(self, topic: str, number: int, messages: int, produced_at: int) -> None:
+        """Record the number of messages of a partition still to be read, and the time of the newest one read, ms."""
+        self._metrics.lag.set(topic, number, messages, produced_at)
 
     def stop(self) -> None:
         """Stop waiting for unavailable parts."""

@@ -149,7 +149,8 @@ class Consumer(driver.Consumer):
         start: dict[int, int] = {}
         for tp, records in messages.items():
             start[tp.partition], self._next[tp] = self._next[tp], records[-1].offset + 1
-            self._runner.behind(topic, tp.partition, max(self._ends[tp] - self._next[tp], 0))
+            behind = max(self._ends[tp] - self._next[tp], 0)
+            self._runner.behind(topic, tp.partition, behind, records[-1].timestamp)
         tp, records = next(iter(messages.items()))
         last = records[-1]
         batch = Batch(topic, {tp.partition: records for tp, records in messages.items()}, start, generation)

@@ -292,6 +292,30 @@ class MfaSettings(Section, frozen=True):
     sms_per_hour: Annotated[int, Meta(ge=1, description="SMS per hour to one number, and to one account")] = 10
     sms_prefix_cap: Annotated[int, Meta(ge=1, description="SMS per hour to the numbers of one prefix")] = 5000
     email_from: Annotated[str, Meta(description="sender of notices; empty: no e-mail to customers")] = ""
+    metrics_host: Annotated[str, Meta(description="address of the metrics")] = "127.0.0.1"
+    metrics_port: Annotated[Port, Meta(description="port of the metrics; 0: any free one")] = 9468
+
+
+class MonitorSettings(Section, frozen=True):
+    """`[monitor]`: metrics about the deployment's stores and files, and messages about Prometheus' alerts."""
+
+    host: Annotated[str, Meta(description="address to listen on")] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="port of metrics, health, readiness and the receiver")] = 9469
+    every_s: Annotated[float, Meta(gt=0, description="seconds between two looks")] = 10.0
+    audit_every_s: Annotated[float, Meta(gt=0, description="seconds between two verifications of audit logs")] = 300.0
+    audit_logs: Annotated[list[str], Meta(description="audit logs to verify; empty: that of `[audit]`")] = (
+        msgspec.field(default_factory=list)
+    )
+    certificates: Annotated[
+        list[str], Meta(description="certificate files to watch, beside those that other settings name")
+    ] = msgspec.field(default_factory=list)
+    folders: Annotated[list[str], Meta(description="folders whose disks are watched")] = msgspec.field(
+        default_factory=lambda: ["var"]
+    )
+    recipients: Annotated[
+        list[str], Meta(description="recipients, as the routing names them, of Alertmanager's alerts; empty: none")
+    ] = msgspec.field(default_factory=list)
+    token: Annotated[Secret | None, Meta(description="what Alertmanager shows to be let in")] = None
 
 
 class WebhookSettings(Section, frozen=True):
@@ -360,5 +384,6 @@ class Settings(Section, frozen=True):
     iso8583: Iso8583Settings = Iso8583Settings()
     preview: PreviewSettings = PreviewSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    monitor: MonitorSettings = MonitorSettings()
     bridge: BridgeSettings = BridgeSettings()
     schemas: SchemaSettings = SchemaSettings()

@@ -11,6 +11,8 @@ class WebhookMetrics:
         self.attempts = Counter(
             "vedette_webhook_attempts", "Attempts by outcome: sent, retry, dead", ["outcome"], registry=self.registry
         )
+        for outcome in ("sent", "retry", "dead"):  # a new series would show no increase
+            self.attempts.labels(outcome)
         self.events = Counter("vedette_webhook_events", "Deliveries written to the outbox", registry=self.registry)
         self.unreadable = Counter(
             "vedette_webhook_unreadable", "Messages of the topics that are not theirs", registry=self.registry

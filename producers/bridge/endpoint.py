@@ -36,7 +36,7 @@ def run_service(settings: Settings, topic: str, conversion: Conversion, *, clock
         )  # fmt: skip
 
     serve(
-        metrics_app("Vedette bridge", _BridgeMetrics(topic, progress), readiness, log), {_LOOP: loop},
+        metrics_app("Vedette bridge", BridgeMetrics(topic, progress), readiness, log), {_LOOP: loop},
         host=settings.bridge.metrics_host, port=settings.bridge.metrics_port, proxies=[], readiness=readiness, log=log,
     )  # fmt: skip
     return progress
@@ -53,7 +53,7 @@ def run_until_idle(
         bridge.run(stop, until_idle_s=until_idle_s, on_step=on_step)
 
 
-class _BridgeMetrics(Collector):
+class BridgeMetrics(Collector):
     """Prometheus metrics of a run."""
 
     def __init__(self, topic: str, progress: BridgeProgress) -> None:

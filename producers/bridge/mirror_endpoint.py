@@ -33,7 +33,7 @@ def mirror_service(
         )  # fmt: skip
 
     serve(
-        metrics_app("Vedette mirror", _MirrorMetrics(target, progress), readiness, log), {_LOOP: loop},
+        metrics_app("Vedette mirror", MirrorMetrics(target, progress), readiness, log), {_LOOP: loop},
         host=settings.bridge.metrics_host, port=settings.bridge.metrics_port, proxies=[], readiness=readiness, log=log,
     )  # fmt: skip
     return progress
@@ -50,7 +50,7 @@ def mirror_until_idle(
         mirror.run(stop, until_idle_s=until_idle_s, on_step=on_step)
 
 
-class _MirrorMetrics(Collector):
+class MirrorMetrics(Collector):
     """Prometheus metrics of a mirror."""
 
     def __init__(self, target: str, progress: MirrorProgress) -> None:
