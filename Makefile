@@ -68,8 +68,9 @@ deep: .venv/.deep ## install Keras on JAX, test the deep models and compare them
 fuzz: .venv/.fuzz ## ten minutes of libFuzzer on the decoders and the state codec
 	@$(BIN)/python scripts/fuzz.py $(ARGS)
 
-demo-model: .venv/.runtime ## train the model that ships, from simulated payments
+demo-model: .venv/.runtime ## train the models that ship, from simulated payments
 	@$(BIN)/vedette train --simulate --name demo --output models/demo $(ARGS)
+	@$(BIN)/vedette train --simulate --features settled --name settled --output models/settled $(ARGS)
 
 lock: .venv/.python ## update the pins; ARGS=--upgrade takes the newest versions
 	@$(BIN)/pip install --quiet uv

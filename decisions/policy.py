@@ -178,6 +178,8 @@ class Policy:
     def _apply_limits(self, result: PolicyResult, columns: Mapping[str, Any], minor_units: NDArray[np.float64]) -> None:
         for limit, allowance in zip(self.form.limits, self.limits, strict=True):
             allowed = allowance.of(columns)
+            if allowed is None:
+                continue
             for (column, word), most in zip(_TOTALS, allowed.T, strict=True):
                 # A total is a sum of whole minor units, so rounding removes the error of binary fractions.
                 total = np.rint(columns[column] * minor_units)

@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from features.account_codec import TX_MASK
+from features.arrays import given
 from features.catalogue import ENTITIES, NAMES
 from features.catalogue_live import SMALL_AMOUNT
 from features.columns import IDENTIFIERS, Columns
@@ -17,7 +19,7 @@ PAYMENT = -1
 """Value of a `label` array that marks a payment instead of a label."""
 
 _AMOUNT = NAMES.index("amount_major")
-_TO_TYPICAL = [NAMES.index("amount_to_typical"), NAMES.index("largest_to_typical_14d")]
+_TO_TYPICAL, _LARGEST_TO_TYPICAL = NAMES.index("amount_to_typical"), NAMES.index("largest_to_typical_14d")
 _PLACES = np.array([IDENTIFIERS.index(field) for field in ENTITIES.values()], np.uint8)
 """Place of each kind of entity among the identifiers of a payment."""
 
@@ -55,10 +57,17 @@ class Records:
 
 def unusualness(features: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return how unusual n payments are for their accounts, in steps, from their features, float64[n, features]."""
-    to_typical = features[:, _TO_TYPICAL].max(axis=1)
-    steps = np.rint(np.where(np.isnan(to_typical), 1.0, to_typical) * UNUSUAL_STEPS)
-    kept: NDArray[np.uint8] = np.clip(steps, 0, 255).astype(np.uint8)
-    return kept
+    steps = np.empty(len(features), np.uint8)
+    _unusualness(*given(features), steps)
+    return steps
+
+
+@numba.njit(cache=True, nogil=True)
+def _unusualness(features: NDArray[np.float64], steps: NDArray[np.uint8]) -> None:
+    for i in range(features.shape[0]):
+        amount, largest = features[i, _TO_TYPICAL], features[i, _LARGEST_TO_TYPICAL]
+        more = 1.0 if np.isnan(amount) or np.isnan(largest) else max(amount, largest)
+        steps[i] = np.uint8(min(max(np.rint(more * UNUSUAL_STEPS), 0.0), 255.0))
 
 
 def payment_flags(
@@ -71,13 +80,23 @@ def payment_flags(
         new: uint8[n], see features.kernel_account.advance_accounts.
         flagged: bool[n], whether Vedette did not simply approve; None where the decisions are not known.
     """
-    common = (features[:, _AMOUNT] < SMALL_AMOUNT) * np.uint8(SMALL)
-    common |= (features[:, _TO_TYPICAL[0]] > UNUSUAL_MULTIPLE) * np.uint8(UNUSUAL)  # a missing value is not larger
-    if flagged is not None:
-        common |= flagged * np.uint8(FLAGGED)
-    first_here = (new[:, None] >> _PLACES & 1) * np.uint8(FIRST_HERE)
-    flags: NDArray[np.uint8] = np.bitwise_or(common[:, None], first_here)
+    flags = np.zeros((len(features), len(_PLACES)), np.uint8)
+    _flags(*given(features, new, np.zeros(len(features), np.bool_) if flagged is None else flagged), flags)
     return flags
+
+
+@numba.njit(cache=True, nogil=True)
+def _flags(
+    features: NDArray[np.float64], new: NDArray[np.uint8], flagged: NDArray[np.bool_], flags: NDArray[np.uint8]
+) -> None:
+    for i in range(features.shape[0]):
+        common = FLAGGED if flagged[i] else 0
+        if features[i, _AMOUNT] < SMALL_AMOUNT:
+            common |= SMALL
+        if features[i, _TO_TYPICAL] > UNUSUAL_MULTIPLE:  # a missing value is not larger
+            common |= UNUSUAL
+        for kind in range(len(_PLACES)):
+            flags[i, kind] = common | (FIRST_HERE if new[i] >> _PLACES[kind] & 1 else 0)
 
 
 def of_payments(

@@ -34,8 +34,8 @@ FLAGGED = "flagged"
 """Column of a batch with whether Vedette flagged each payment, where its decisions are known."""
 
 _CARRIED = (
-    "transaction_id", "account_id", "event_time", "amount", "fraud", "labelled_at", "scenario", "channel", "country",
-    "account_type",
+    "transaction_id", "account_id", "event_time", "amount", "currency", "fraud", "labelled_at", "scenario", "channel",
+    "country", "account_type",
 )  # fmt: skip
 
 

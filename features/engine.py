@@ -1,6 +1,6 @@
 """The kernels over blobs as Python holds them: one bytes object per account or entity."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from features import entity_codec, kernel_account, kernel_entity
 from features.account_codec import TX_MASK
 from features.activity import PAYMENT, Activity
+from features.arrays import given
 from features.catalogue import LABEL_DELAY, NAMES, SETTLED
 from features.columns import Columns
+from features.hashing import distinct_hashes
 from features.kernel_entity import DELAYED_PART, LIVE_PART
 from features.signals import SIGNALS, fill_live
 from vedette.errors import StateError
@@ -37,6 +39,8 @@ class Advanced:
 
 def slots(keys: pa.Array | Sequence[str] | NDArray[np.uint64]) -> tuple[list[Any], NDArray[np.int64]]:
     """Return the distinct keys in order of first appearance, and the index of each key among them, int64[n]."""
+    if isinstance(keys, np.ndarray):
+        return distinct_hashes(keys)
     encoded = (keys if isinstance(keys, pa.Array) else pa.array(keys)).dictionary_encode()
     return encoded.dictionary.to_pylist(), encoded.indices.to_numpy().astype(np.int64)
 
@@ -67,7 +71,7 @@ def advance_accounts(
     new, new_starts, broken = kernel_account.advance_accounts(
         buffer,
         starts,
-        *_given(
+        *given(
             slot,
             columns.time,
             columns.amount,
@@ -115,8 +119,8 @@ def advance_entities(
     """
     buffer, starts = _pack(blobs)
     a = activity
-    given = _given(slot, a.kind, a.time, a.tx, a.account, a.amount, a.unusual, a.flags, a.label)
-    new, new_starts, broken = kernel_entity.advance_entities(buffer, starts, *given, parts, delay)
+    arrays = given(slot, a.kind, a.time, a.tx, a.account, a.amount, a.unusual, a.flags, a.label)
+    new, new_starts, broken = kernel_entity.advance_entities(buffer, starts, *arrays, parts, delay)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
     return _unpack(new, new_starts)
@@ -144,8 +148,8 @@ def query_entities(
     """
     buffer, starts = _pack(blobs)
     signals = np.empty((len(columns), SIGNALS), np.int64)
-    given = _given(slot, columns.time, columns.scale, columns.account)
-    broken = kernel_entity.query_entities(buffer, starts, *given, delay, features, signals)
+    arrays = given(slot, columns.time, columns.scale, columns.account)
+    broken = kernel_entity.query_entities(buffer, starts, *arrays, delay, features, signals)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
     fill_live(signals, columns.scale, features)
@@ -196,11 +200,11 @@ def follow_entities(
     """
     buffer, starts = _pack(blobs)
     signals = np.empty((len(columns), SIGNALS), np.int64)
-    given = _given(
+    arrays = given(
         slot, columns.time, columns.scale, columns.tx & TX_MASK, columns.account, columns.amount, unusual, flags,
         frauds.known_at, frauds.row, frauds.slot, frauds.time, frauds.tx,
     )  # fmt: skip
-    new, new_starts, broken = kernel_entity.follow_entities(buffer, starts, *given, delay, features, signals)
+    new, new_starts, broken = kernel_entity.follow_entities(buffer, starts, *arrays, delay, features, signals)
     if broken >= 0:
         raise _unreadable("entity", blobs[broken])
     fill_live(signals, columns.scale, features)
@@ -230,18 +234,6 @@ def stateless_features(columns: Columns) -> NDArray[np.float64]:
             columns.time[i], columns.amount[i], columns.scale[i], columns.balance[i], columns.opened_at[i], out[i]
         )
     return out
-
-
-def _given(*arrays: NDArray[Any]) -> Iterator[NDArray[Any]]:
-    """Yield the arrays contiguous and read-only, as the kernels take them.
-
-    Numba compiles a kernel again, for seconds, for each mixture of arrays that may and may not be written; and an Arrow
-    column is the one or the other by whether it has nulls.
-    """
-    for array in arrays:
-        fixed = np.ascontiguousarray(array).view()
-        fixed.flags.writeable = False
-        yield fixed
 
 
 def _pack(blobs: Sequence[bytes | None]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

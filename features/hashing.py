@@ -126,6 +126,37 @@ def _text(strings: pa.Array) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
     return starts, np.frombuffer(data, np.uint8) if data is not None else np.zeros(0, np.uint8)
 
 
+@numba.njit(cache=True, nogil=True)
+def _distinct(hashes: NDArray[np.uint64], found: NDArray[np.uint64], index: NDArray[np.int64]) -> int:
+    """Fill `found` with the distinct hashes in order of first appearance and `index`; return their number."""
+    size = 16
+    while size < 2 * hashes.shape[0]:
+        size *= 2
+    table = np.full(size, -1, np.int64)
+    last = _U(size - 1)
+    n = 0
+    for i in range(hashes.shape[0]):
+        place = hashes[i] & last
+        while table[place] >= 0 and found[table[place]] != hashes[i]:
+            place = (place + _U(1)) & last
+        if table[place] < 0:
+            table[place] = n
+            found[n] = hashes[i]
+            n += 1
+        index[i] = table[place]
+    return n
+
+
+def distinct_hashes(hashes: NDArray[np.uint64]) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the distinct hashes, uint64[n], in order of first appearance, and the index of each among them, int64[n].
+
+    The hashes must be those of `hash_strings`, whose low bits are evenly distributed.
+    """
+    found, index = np.empty(len(hashes), np.uint64), np.empty(len(hashes), np.int64)
+    number = _distinct(np.ascontiguousarray(hashes), found, index)
+    return found[:number].tolist(), index
+
+
 def narrow(hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Return the low 32 bits as int64, for state blobs; still 0 only where missing."""
     low = (hashes & np.uint64(0xFFFFFFFF)).astype(np.int64)

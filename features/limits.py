@@ -42,14 +42,18 @@ class Allowance:
         own = {"account_id"} if self.accounts else set()
         return frozenset({"currency"} | own | ({"account_type"} if self.account_type is not None else set()))
 
-    def of(self, columns: Mapping[str, pa.Array]) -> NDArray[np.float64]:
-        """Return the limits of n payments: float64[n, 2], daily and monthly, minor units; inf means unlimited."""
+    def of(self, columns: Mapping[str, pa.Array]) -> NDArray[np.float64] | None:
+        """Return the limits of n payments, or None if none of them is concerned.
+
+        Returns:
+            float64[n, 2], daily and monthly, minor units; inf means unlimited.
+        """
         concerned = equal(columns["currency"], self.currency)
         if self.account_type is not None and concerned.any():
             concerned = concerned & equal(columns["account_type"], self.account_type)
-        allowed = np.full((len(concerned), 2), np.inf)
         if not concerned.any():
-            return allowed
+            return None
+        allowed = np.full((len(concerned), 2), np.inf)
         allowed[concerned] = _floats(self.amounts)
         if self.accounts:
             known = pa.array(list(self.accounts), pa.string())
@@ -67,12 +71,14 @@ def fill_limits(features: NDArray[np.float64], batch: pa.RecordBatch, limits: Se
         batch: n transactions, columns as the fields of Transaction; an absent one is missing.
         limits: Limits in force; where several concern a payment, the lowest applies.
     """
-    if not limits:
+    columns = {name: column(batch, name) for name in frozenset().union(*(limit.columns for limit in limits))}
+    allowed = [(limit.of(columns), limit.currency) for limit in limits]
+    # Divided as the kernel divides totals, so that a total of exactly the limit gives exactly 1.
+    major = [amounts / 10.0 ** exponent(currency) for amounts, currency in allowed if amounts is not None]
+    if not major:
         features[:, _TO_LIMITS] = np.nan
         return
-    columns = {name: column(batch, name) for name in frozenset().union(*(limit.columns for limit in limits))}
-    # Divided as the kernel divides totals, so that a total of exactly the limit gives exactly 1.
-    lowest = np.minimum.reduce([limit.of(columns) / 10.0 ** exponent(limit.currency) for limit in limits])
+    lowest = np.minimum.reduce(major)
     with np.errstate(divide="ignore", invalid="ignore"):  # a limit of 0 is exceeded without bound
         features[:, _TO_LIMITS] = np.where(np.isinf(lowest), np.nan, features[:, _TOTALS] / lowest)
 

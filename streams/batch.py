@@ -111,6 +111,7 @@ class SentBatch:
 
     computed: Computed
     deliveries: tuple[Delivery, ...]
+    """Of batches sent together, the first has the deliveries of what was joined."""
 
 
 def commit_step(batches: Sequence[SentBatch], partition: Partition) -> CommitStep:

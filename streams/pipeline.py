@@ -38,6 +38,7 @@ from streams.batch import (
 )
 from streams.decide import StatesRead, decide_payments, outgoing_decisions
 from streams.decode import Record, decode_labels, decode_transactions
+from streams.join import joined_batches
 from streams.own_decisions import DecisionReader
 from streams.partition import Cache, Partition, acquire_partition
 from streams.payments import feature_log
@@ -138,12 +139,11 @@ class Pipeline:
     def send(self, batches: Sequence[Computed]) -> list[SentBatch]:
         """Hand alerts, feature log and activity of batches to the producer, without waiting for the broker."""
         clock = StageClock(batches[0].stages)
-        sent = []
-        for batch in batches:
-            logged = [self._publisher.send(self._log(batch.decided))] if batch.decided else []
-            sent.append(SentBatch(batch, (batch.delivery, *logged)))
+        decided = [with_standing(batch.decided) for batch in batches if batch.decided]
+        logged = tuple(self._publisher.send(self._log(batch)) for batch in joined_batches(decided))
         clock.lap("encode")
-        return sent
+        first, *others = batches
+        return [SentBatch(first, (first.delivery, *logged)), *(SentBatch(each, (each.delivery,)) for each in others)]
 
     def confirm(self, batches: Sequence[SentBatch]) -> None:
         """Wait until the broker has everything of these batches; called again, it sends only what is missing.
@@ -300,7 +300,6 @@ class Pipeline:
 
     def _log(self, batch: DecidedBatch) -> OutgoingMessages:
         """Return alerts and feature log of the scored transactions, and the activity in the payments."""
-        batch = batch if not batch.standing else with_standing(batch)
         payments, scored, limit = batch.payments, batch.scored, self._publisher.limit(Name.FEATURES)
         flagged = np.zeros(len(payments.batch), np.bool_)
         flagged[batch.scored_rows] = batch.decided.action > 0

@@ -26,6 +26,8 @@ from vedette.topics import Name
 _T = TypeVar("_T")
 _log = structlog.get_logger("vedette.worker")
 
+_FINISH_EVERY_S = 0.01
+"""Least time from one finish to the next while there is room: nobody waits for a finish, and each has a fixed cost."""
 _GATHER_S = 0.1
 _GATHERED = 1_000
 _LOOK_S = 0.5
@@ -79,6 +81,7 @@ class Runner:
         self._gathered: dict[str, list[Batch]] = {}
         self._computed: collections.deque[tuple[Computed, float]] = collections.deque()
         self._failed: BaseException | None = None
+        self._finished_at = 0.0
 
     async def ready(self) -> None:
         """Wait until transactions would be computed at once: messages that arrive until then form one batch."""
@@ -231,13 +234,16 @@ class Runner:
 
     def _finish(self) -> None:
         """Publish and commit all computed batches: those computed meanwhile share one round trip."""
+        if not self._computed:
+            return  # finished with the one before
+        self._pace()
         computed: list[Computed] = []
         while self._computed:
             batch, since = self._computed.popleft()
             batch.stages["wait_finish"] = time.perf_counter() - since
             computed.append(batch)
         partitions = {update.partition.number: update.partition for batch in computed for update in batch.updates}
-        if not computed or all(partition.lost_since for partition in partitions.values()):
+        if all(partition.lost_since for partition in partitions.values()):
             return
         if self._degraded.active:
             return  # unwritten batches will be computed again from the watermark
@@ -250,6 +256,13 @@ class Runner:
             return
         for batch in computed:
             self._metrics.finished(batch, self._clock.now_ms())
+
+    def _pace(self) -> None:
+        """Let small batches gather while they come in quick succession, unless they soon hold up the next ones."""
+        wait = self._finished_at + _FINISH_EVERY_S - time.monotonic()
+        if wait > 0 and len(self._computed) < HELD // 2:
+            self._stopping.wait(wait)
+        self._finished_at = time.monotonic()
 
     def _commit(self, sent: Sequence[SentBatch], partitions: Sequence[Partition]) -> None:
         lost = self._retry(Step.FINISH, Attempt.WRITE, lambda: self._pipeline.commit_all(sent, partitions))

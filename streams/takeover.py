@@ -114,6 +114,8 @@ def find_standing(batch: DecidedBatch, decided: Iterable[tuple[int, int]], decis
 def with_standing(batch: DecidedBatch) -> DecidedBatch:
     """Return a batch with the decisions of others that stand, and with what they saw, in the place of its own."""
     payments, standing = batch.payments, batch.standing
+    if not standing:
+        return batch
     see_what_was_seen(standing, payments.signals, payments.columns, payments.features)
     scored = payments.scored(batch.scored_rows)
     of_scored = {place: standing[row] for place, row in enumerate(batch.scored_rows.tolist()) if row in standing}

@@ -324,7 +324,8 @@ def log(lines: list[dict[str, Any]]) -> Any:
 
 @pytest.fixture(scope="session")
 def strategy() -> "Strategy":
-    """The model and policy that ship with Vedette."""
-    from streams.bootstrap import load_strategy  # noqa: PLC0415, seconds that most tests need not pay
+    """The policy that ships with Vedette, and the model whose decisions do not depend on the lag of live signals."""
+    from models.file_names import SETTLED_MODEL  # noqa: PLC0415, seconds that most tests need not pay
+    from streams.bootstrap import load_strategy  # noqa: PLC0415
 
-    return load_strategy(ROOT / "models/demo", ROOT / "decisions/policy.yaml")
+    return load_strategy(SETTLED_MODEL, ROOT / "decisions/policy.yaml")

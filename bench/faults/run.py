@@ -13,12 +13,13 @@ from bench.faults.deployment import Deployment
 from bench.faults.scenarios import SCENARIOS, FaultScenario
 from bench.faults.stream import Stream, simulated
 from bench.measurement import Setup
+from models.file_names import SETTLED_MODEL
 from stack.local import LocalStack
 from stack.redis_pair import RedisPair
 from streams.history.run_output import Difference, RunOutput
 from vedette import Settings, VedetteError
 from vedette.errors import InputError, UnavailableError
-from vedette.settings import KafkaSettings, RedisSettings, TopicSettings, WorkerSettings
+from vedette.settings import DecisionSettings, KafkaSettings, RedisSettings, TopicSettings, WorkerSettings
 
 _TRANSACTIONS = 30_000
 
@@ -73,6 +74,7 @@ def deployed(
         settings = Settings(
             kafka=KafkaSettings(bootstrap_servers=stack.bootstrap_servers),
             topics=TopicSettings(prefix=prefix),
+            decisions=DecisionSettings(model=str(SETTLED_MODEL)),  # runs with and without a fault must decide alike
             redis=RedisSettings(url=redis_pair.url if redis_pair else stack.redis_url, prefix=prefix),
             worker=WorkerSettings(
                 group=f"{prefix}worker",

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from features.backfill import Backfill
 from features.catalogue import NAMES
+from models.file_names import SETTLED_MODEL
 from models.scorer import load_scorer
 from producers.frame import rows_to_transactions
 from producers.publisher import TransactionPublisher
@@ -21,7 +22,7 @@ from tests.conftest import ROOT, SettingsFor
 from vedette.events import Decision
 from vedette.topics import Name
 
-MODEL = ROOT / "models/demo"
+MODEL = SETTLED_MODEL
 
 
 @pytest.mark.kafka

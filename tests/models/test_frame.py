@@ -2,7 +2,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from features.backfill import backfill
 from models.frame import collect
+from producers.simulation import Simulation
+from producers.simulator import simulate
 from vedette.errors import InputError
 
 
@@ -31,6 +34,12 @@ def test_batches_become_one_frame_with_the_chosen_features_and_all_extras() -> N
     assert np.isnan(frame.matrix[:, 1]).all()
     assert frame.account[0] == frame.account[2] != frame.account[1]
     assert frame.fraud.tolist() == [False, True, False]
+
+
+def test_a_history_keeps_its_currency() -> None:
+    """Amounts of a single currency can be compared with each other, so reasons may say what is usual."""
+    simulated = simulate(Simulation(customers=20, terminals=20, days=2, seed=1))
+    assert collect(backfill(simulated), ("amount_to_balance",)).currency == "EUR"
 
 
 def test_rows_without_a_label_are_left_out() -> None:

@@ -18,12 +18,13 @@ from archive.writer import TableWriter
 from cli.main import app
 from decisions.strategy import Strategy
 from features.backfill import Backfill
+from models.file_names import SETTLED_MODEL
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from tests.streams.feed import Record
 from vedette.clock import DAY, format_time
-from vedette.settings import ArchiveSettings, Settings
+from vedette.settings import ArchiveSettings, DecisionSettings, Settings
 from vedette.settings_page import describe
 from vedette.topics import Name
 
@@ -43,7 +44,10 @@ def payments() -> pa.Table:
 @pytest.fixture(scope="module")
 def archived(payments: pa.Table, strategy: Strategy, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """Their archive, in another order, with the labels of frauds and a decision on each payment."""
-    settings = Settings(archive=ArchiveSettings(url=str(tmp_path_factory.mktemp("archive"))))
+    settings = Settings(
+        archive=ArchiveSettings(url=str(tmp_path_factory.mktemp("archive"))),
+        decisions=DecisionSettings(model=str(SETTLED_MODEL)),
+    )
     batch = payments.combine_chunks().to_batches()[0]
     features = Backfill().advance(batch)
     decided = strategy.decide(

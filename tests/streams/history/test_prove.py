@@ -27,6 +27,7 @@ from decisions.rollout import Rollout
 from decisions.strategy import Strategy
 from features.catalogue import catalogue_hash
 from features.store import RedisStore
+from models.file_names import SETTLED_MODEL
 from models.registry.store import Registry
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.simulation import Simulation
@@ -47,7 +48,7 @@ from vedette.clock import SystemClock
 from vedette.control import POLICY_FILE, ControlRecord, Models
 from vedette.events import Label, Transaction
 from vedette.partitioner import partition_of
-from vedette.settings import ArchiveSettings, RegistrySettings, Settings
+from vedette.settings import ArchiveSettings, DecisionSettings, RegistrySettings, Settings
 from vedette.settings_page import describe
 from vedette.topics import Name
 
@@ -131,8 +132,9 @@ def deployed(deployment: NewDeployment, tmp_path: Path) -> Settings:
         url=f"sqlite:///{tmp_path}/registry.sqlite", artifacts=f"{tmp_path}/registry", served=f"{tmp_path}/served"
     )
     return msgspec.structs.replace(
-        deployment("p"), archive=ArchiveSettings(url=f"{tmp_path}/archive"), registry=registry
-    )
+        deployment("p"), archive=ArchiveSettings(url=f"{tmp_path}/archive"), registry=registry,
+        decisions=DecisionSettings(model=str(SETTLED_MODEL)),
+    )  # fmt: skip
 
 
 @pytest.fixture
