@@ -5,7 +5,7 @@ load. All three run on one stack, several times in turn, since the state of a ma
 measurement takes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -52,6 +52,9 @@ class LatencyRow:
             measurement.
         decisions: Number of decisions measured.
         cpu: Cores used by each process: `contender`, `broker`, `redis` and `load` (this one).
+        owners_behind_p99_ms: 99th percentile of the time from the publication of a payment's activity until the owner
+            of its merchant, device, address or payee has written it, interpolated within the bucket of the worker's
+            histogram; of Vedette only.
     """
 
     contender: str
@@ -63,6 +66,7 @@ class LatencyRow:
     kept_up: bool
     decisions: int
     cpu: dict[str, float]
+    owners_behind_p99_ms: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,7 @@ class LatencyComparison(Measurement):
                 f"{row.rate:>6,}/s  {row.contender:<9}  {row.p50_ms:>7.1f}  {row.p95_ms:>7.1f}  {row.p99_ms:>7.1f}  "
                 f"{row.p999_ms:>7.1f}  {'  '.join(f'{row.cpu[part]:>9.2f}' for part in parts)}"
                 f"{'' if row.kept_up else '   did not keep up'}"
+                f"{'' if row.owners_behind_p99_ms is None else f'   owners behind {row.owners_behind_p99_ms:,.0f}'}"
                 for row in self.medians
             ),
         ]
@@ -148,9 +153,11 @@ def _measure(bench: BenchEnvironment, contender: str, rate: int, seconds: float,
         )  # fmt: skip
         with LoadGenerator(bench, rate) as load:
             _pass(warm_s, process)
+            lags = _owner_lags(bench) if contender == "vedette" else {}
             first, before = len(load.latencies), _cpu_s(bench, process)
             elapsed = _pass(seconds, process)
             measured, after = np.array(load.latencies[first:]), _cpu_s(bench, process)
+            lags = {most: count - lags[most] for most, count in _owner_lags(bench).items()} if lags else {}
     percentiles = np.percentile(measured, _PERCENTILES) if len(measured) else np.full(len(_PERCENTILES), np.inf)
     p50, p95, p99, p999 = (round(float(value), 2) for value in percentiles)
     return LatencyRow(
@@ -158,7 +165,29 @@ def _measure(bench: BenchEnvironment, contender: str, rate: int, seconds: float,
         kept_up=len(measured) >= _KEPT_UP * rate * elapsed,
         decisions=len(measured),
         cpu={part: round((after[part] - before[part]) / elapsed, 3) for part in after},
+        owners_behind_p99_ms=_percentile_ms(lags, 0.99) if contender == "vedette" else None,
     )  # fmt: skip
+
+
+def _owner_lags(bench: BenchEnvironment) -> dict[float, float]:
+    """Return the number of observations up to each bound of the worker's histogram of owners' lag, in seconds."""
+    name, end = 'vedette_owner_lag_seconds_bucket{le="', '"}'
+    return {
+        float(key.removeprefix(name).removesuffix(end)): count
+        for key, count in bench.metrics().items()
+        if key.startswith(name)
+    }
+
+
+def _percentile_ms(counts: Mapping[float, float], level: float) -> float | None:
+    """Return a percentile of a histogram with cumulative counts by bound, as Prometheus does; None if it is empty."""
+    wanted = level * max(counts.values(), default=0.0)
+    below, least = 0.0, 0.0
+    for most, count in sorted(counts.items()):
+        if count >= wanted > 0:
+            return round(1000 * (least + (most - least) * (wanted - below) / (count - below)), 1)
+        below, least = count, most
+    return None
 
 
 def _started(bench: BenchEnvironment, contender: str) -> "AbstractContextManager[Popen[bytes]]":
@@ -187,10 +216,12 @@ def _cpu_s(bench: BenchEnvironment, process: "Popen[bytes]") -> dict[str, float]
 
 
 def _median(rows: Sequence[LatencyRow]) -> LatencyRow:
+    lags = [row.owners_behind_p99_ms for row in rows if row.owners_behind_p99_ms is not None]
     p50, p95, p99, p999 = (round(float(np.median([getattr(row, name) for row in rows])), 2) for name in _NAMES)
     return LatencyRow(
         rows[0].contender, rows[0].rate, p50, p95, p99, p999,
         kept_up=all(row.kept_up for row in rows),
         decisions=sum(row.decisions for row in rows),
         cpu={part: round(float(np.median([row.cpu[part] for row in rows])), 3) for part in rows[0].cpu},
+        owners_behind_p99_ms=float(np.median(lags)) if lags else None,
     )  # fmt: skip

@@ -26,5 +26,6 @@ def test_each_contender_is_measured_at_each_rate(tmp_path: Path) -> None:
     for row in result.turns:
         assert row.decisions > 0
         assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms <= row.p999_ms
+        assert (row.owners_behind_p99_ms is not None) == (row.contender == "vedette")
         assert row.cpu.keys() == {"broker", "contender", "redis", "load"}
     assert len(result.lines()) == 1 + len(order)
