@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 Loop = Callable[[threading.Event], None]
 """A function that works until the event is set."""
 
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+"""Content type of metrics as Prometheus reads them."""
+
 _JOIN_S = 30.0
 _LONGEST_PAUSE_S = 30.0
 

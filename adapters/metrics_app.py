@@ -10,9 +10,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from adapters.http_app import protected_app
-from adapters.http_server import Readiness
-
-METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+from adapters.http_server import METRICS_TYPE, Readiness
 
 
 class ReadinessCollector(Collector):

@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 def run(ctx: typer.Context) -> None:
     """Run the preview service until Ctrl-C or SIGTERM: the gateway asks it at `[preview] host` and `port`."""
     from adapters.logs import configure_logs
-    from streams.bootstrap import run_preview
+    from streams.preview_bootstrap import run_preview
     from vedette import SystemClock
 
     settings = settings_of(ctx)

@@ -1,4 +1,4 @@
-"""Wiring of a worker and of the preview service; the only module of this package that does it."""
+"""Wiring of a worker; the only module of this package that does it."""
 
 import logging
 import sys
@@ -8,7 +8,6 @@ from pathlib import Path
 import faust
 import structlog
 
-from adapters.http_server import Readiness, serve
 from decisions.policy_file import load_policy
 from decisions.rollout import Rollout
 from decisions.strategy import EVENT_COLUMNS, Strategy
@@ -23,14 +22,11 @@ from streams.http import Endpoint, answer_of_worker
 from streams.metrics import Metrics
 from streams.own_decisions import DecisionLog
 from streams.pipeline import Pipeline
-from streams.preview import Previews
-from streams.preview_http import build_preview_app
 from streams.publish import ResultPublisher
 from streams.runner import Runner
 from streams.topic_check import check_topics
 from streams.warmup import keep_pandas_out, relieve_collector, warm_up
 from vedette import Clock, Settings
-from vedette.errors import SettingsError
 
 _SWITCH_S = 0.0005
 _log = structlog.get_logger("vedette.worker")
@@ -48,7 +44,8 @@ def load_strategy(model: Path, policy: Path, label_delay_days: int = 7) -> Strat
     return Strategy(scorer, load_policy(policy, {*NAMES, *EVENT_COLUMNS}))
 
 
-def _strategy_of(settings: Settings) -> Strategy:
+def strategy_of(settings: Settings) -> Strategy:
+    """Return the model folder and the policy file of the settings; see load_strategy."""
     chosen, delay = settings.decisions, settings.features.label_delay_days
     return load_strategy(chosen.model_folder, chosen.policy_file, delay)
 
@@ -64,7 +61,7 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     """
     keep_pandas_out()
     worker, identity = settings.worker, identity_of(settings.identity)
-    rollout = Rollout(_strategy_of(settings))
+    rollout = Rollout(strategy_of(settings))
     store = RedisStore(settings.redis)
     store.ping()
     limits = check_topics(settings)
@@ -101,42 +98,3 @@ def run_worker(settings: Settings, clock: Clock) -> None:
         shell.execute_from_commandline()
     finally:
         endpoint.close()
-
-
-def run_preview(settings: Settings, clock: Clock) -> None:
-    """Serve previews until SIGTERM or SIGINT; call it from the main thread.
-
-    Raises:
-        ModelError: The model does not fit.
-        PolicyError: The policy is not valid.
-        SettingsError: There is no token.
-        UnavailableError: Redis or the broker does not answer, or a topic is missing.
-    """
-    own = settings.preview
-    if own.token is None:
-        raise SettingsError("[preview] token is not set", remedy="name a file with a long random text in token_file")
-    token, identity = own.token.value, identity_of(settings.identity)
-    rollout = Rollout(_strategy_of(settings))
-    store = RedisStore(settings.redis)
-    store.ping()
-    warm_up(rollout)
-    # Neither metrics nor decisions of it leave this process: it follows what the workers are told to use.
-    strategies = ActiveStrategies(settings.registry, rollout, Metrics(), clock)
-    control = Control(settings, strategies)
-    control.start()
-    previews = Previews(
-        store, strategies, partitions=settings.topics.partitions, prefix=settings.redis.prefix,
-        max_future_ms=settings.worker.max_future_s * 1000, label_delay=settings.features.label_delay,
-        identity=identity, clock=clock,
-    )  # fmt: skip
-    for partition in range(settings.topics.partitions):
-        store.check_identity(partition, identity.fingerprint)
-    log, readiness = structlog.get_logger("vedette.preview"), Readiness()
-    log.info("preview service starts", listens=f"{own.host}:{own.port}", **strategies.rollout.versions)
-    try:
-        serve(
-            build_preview_app(previews, token, readiness), {}, host=own.host, port=own.port, proxies=[],
-            readiness=readiness, log=log,
-        )  # fmt: skip
-    finally:
-        control.close()

@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from adapters.http_limits import HttpGate
+from adapters.http_server import METRICS_TYPE
 from adapters.http_thread import ServerThread
-from adapters.metrics_app import METRICS_TYPE
 from streams.metrics import Metrics
 
 Answer = tuple[int, str, bytes]

@@ -16,7 +16,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-from adapters.metrics_app import METRICS_TYPE
+from adapters.http_server import METRICS_TYPE
 from streams.http import NOT_HERE, Answer, Endpoint
 from vedette.errors import SettingsError
 from vedette.settings import Settings

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-SLOW = ("lightgbm", "sklearn", "pandas", "scipy.stats", "duckdb", "dask", "matplotlib")
+SLOW = ("fastapi", "lightgbm", "sklearn", "pandas", "scipy.stats", "duckdb", "dask", "matplotlib")
 """Packages that scoring does not need, and that take seconds to import."""
 
 
