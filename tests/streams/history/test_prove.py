@@ -228,7 +228,7 @@ def test_every_decision_is_made_again_and_a_cent_is_noticed(prove: Prove, archiv
     wrong = [(proof["transaction_id"], proof["differences"]) for proof in proofs if not proof["same"]]
     assert wrong == []
     assert (code, {proof["transaction_id"] for proof in proofs}) == (0, set(payments))
-    assert {str(proof["model"]).split("@")[0] for proof in proofs} == {"demo", "old", "new", ""}
+    assert {str(proof["model"]).split("@")[0] for proof in proofs} == {"settled", "old", "new", ""}
     assert {proof["policy"] for proof in proofs} == {"default@1", "strict@2"}
     assert {proof["live"] for proof in proofs} > {0}
 
