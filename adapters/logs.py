@@ -1,6 +1,7 @@
 """Logs of every long-running process: one JSON object per line on standard error, or readable text on a terminal.
 
-Each line has `event`, `level`, `logger` and `timestamp`; records of the standard library get the same fields.
+Each line has `event`, `level`, `logger` and `timestamp`; records of the standard library get the same fields. Card
+numbers, which should not get here, are cut to their first six and last four digits.
 """
 
 import logging
@@ -10,6 +11,8 @@ from typing import Any
 
 import msgspec
 import structlog
+
+from vedette.card_numbers import masked
 
 
 def configure_logs(level: int = logging.INFO) -> None:
@@ -53,4 +56,4 @@ def service_log(name: str) -> Any:
 
 
 def _json(line: Any, default: Callable[[Any], Any]) -> str:
-    return msgspec.json.encode(line, enc_hook=default).decode()
+    return masked(msgspec.json.encode(line, enc_hook=default).decode())

@@ -12,8 +12,9 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 from adapters.kafka_consumer import KafkaMessage, TopicFollower
 from adapters.kafka_reader import TopicReader
 from archive.columns import Table
-from archive.tables import TABLES
+from archive.tables import TABLES, tables_of
 from archive.writer import TableWriter
+from vedette.card_numbers import CardNumbers
 from vedette.clock import Clock
 from vedette.errors import StateError, UnavailableError
 from vedette.settings import ArchiveSettings, Settings
@@ -83,7 +84,7 @@ def run(
     """
     progress = progress or Progress()
     prefix, options = settings.topics.prefix, storage_options(settings.archive)
-    tables = {prefix + table.topic: table for table in TABLES}
+    tables = {prefix + table.topic: table for table in tables_of(CardNumbers(settings.cards))}
     writers = {
         topic: TableWriter(location(settings.archive, table), table, topic, options) for topic, table in tables.items()
     }

@@ -1,7 +1,7 @@
 """The tables of the archive: one per topic, with a column per event field and the message's position in Kafka."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,8 @@ from msgspec import UNSET, inspect
 from archive.columns import PLACE, TIME, US_PER_MS, PublishedMessage, Table, place
 from archive.control_table import ControlTable
 from archive.feature_table import FeatureTable
+from vedette.card_numbers import REFUSE, CardNumbers
+from vedette.errors import CardNumberError
 from vedette.events import Alert, CallCheck, Challenge, ClosedIncident, Decision, Event, Label, Transaction
 from vedette.reading import UNREADABLE
 from vedette.topics import Name
@@ -26,12 +28,14 @@ class EventTable:
         event: The type of its messages.
         dated_by: The field of the event whose UTC day is the row's partition.
         expires: See `archive.columns.Table`.
+        cards: What happens to identifiers of transactions and labels that are card numbers.
     """
 
     topic: Name
     event: type[Event]
     dated_by: str
     expires: bool = True
+    cards: CardNumbers = REFUSE
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -54,8 +58,9 @@ class EventTable:
         rejected: list[PublishedMessage] = []
         for message in messages:
             try:
-                events.append(decoder.decode(message.value or b""))
-            except UNREADABLE:
+                event = decoder.decode(message.value or b"")
+                events.append(self.cards.admit(event) if isinstance(event, Transaction | Label) else event)
+            except (*UNREADABLE, CardNumberError):
                 rejected.append(message)
             else:
                 kept.append(message)
@@ -80,6 +85,11 @@ TABLES: tuple[Table, ...] = (
     FeatureTable(),
     ControlTable(),
 )
+
+
+def tables_of(cards: CardNumbers) -> tuple[Table, ...]:
+    """Return TABLES with this treatment of card numbers."""
+    return tuple(replace(table, cards=cards) if isinstance(table, EventTable) else table for table in TABLES)
 
 
 def _value(event: Event, name: str) -> Any:

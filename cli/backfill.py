@@ -98,6 +98,7 @@ def backfill(
     from features.load import refuse_beside_workers
     from producers.files import RejectFile, read_batches
     from producers.mapping import load_mapping
+    from vedette.card_numbers import ACCEPT, CardNumbers
     from vedette.clock import DAY
     from vedette.errors import InputError
 
@@ -123,13 +124,14 @@ def backfill(
         label_delay=delay * DAY,
         identity=identity_of(settings.identity) if settings else OPEN,
     )
+    cards = CardNumbers(settings.cards) if settings else ACCEPT
     with (
         tempfile.TemporaryDirectory(prefix="vedette-backfill-", dir=scratch) as room,
         RejectFile(reject or Path(f"{files[0].stem if files else 'archive'}.rejects.csv")) as rejected,
         bars() as bar,
         archived_period(settings_of(ctx), *moments(since, until)) if archive else nullcontext() as period,
     ):
-        batches = [read_batches(file, known, on_reject=rejected.add) for file in files]
+        batches = [read_batches(file, known, on_reject=rejected.add, cards=cards) for file in files]
         total = None if period else total_rows(files)
         with (
             opened(

@@ -42,6 +42,7 @@ def bridge(
     from producers.bridge.endpoint import run_service, run_until_idle
     from producers.bridge.loop import BridgeProgress
     from producers.mapping import load_mapping
+    from vedette.card_numbers import CardNumbers
     from vedette.clock import SystemClock
 
     settings, clock = settings_with(ctx, registry), SystemClock()
@@ -49,7 +50,7 @@ def bridge(
         settings = msgspec.structs.replace(settings, bridge=msgspec.structs.replace(settings.bridge, instance=instance))
     log, progress = service_log("bridge"), BridgeProgress()
     with closing(decoder(form, topic, settings.schemas)) as decode:
-        conversion = Conversion(load_mapping(mapping), decode)
+        conversion = Conversion(load_mapping(mapping), decode, CardNumbers(settings.cards))
         if until_idle:
             with stopped_by_signals() as stop:
                 run_until_idle(

@@ -117,6 +117,7 @@ def replay(
     from producers.files import RejectFile, count_rows, read_files
     from producers.mapping import load_mapping
     from producers.replay import Plan, stop_on_interrupt
+    from vedette.card_numbers import CardNumbers
     from vedette.clock import parse_time
 
     known = load_mapping(mapping)
@@ -130,6 +131,7 @@ def replay(
             start_ms=parse_time(since) if since else None,
             end_ms=parse_time(until) if until else None,
             on_reject=rejected.add,
+            cards=CardNumbers(settings_of(ctx).cards),
         )
         counts = [count_rows(file) for file in files]
         known_count = None if None in counts else sum(count or 0 for count in counts)

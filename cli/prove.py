@@ -104,9 +104,10 @@ def _loaded(settings: Settings, files: list[Path], mapping: str, labels: Path | 
     from features.loaded import loaded_state
     from producers.files import read_batches
     from producers.mapping import load_mapping
+    from vedette.card_numbers import CardNumbers
 
-    known = load_mapping(mapping)
-    batches = chain.from_iterable(read_batches(file, known, on_reject=lambda _: None) for file in files)
+    known, cards = load_mapping(mapping), CardNumbers(settings.cards)
+    batches = chain.from_iterable(read_batches(file, known, on_reject=lambda _: None, cards=cards) for file in files)
     return loaded_state(
         batches, label_delay=settings.features.label_delay, identity=identity_of(settings.identity), labels=labels
     )

@@ -27,6 +27,7 @@ from vedette.errors import UnavailableError
 from vedette.settings import (
     ArchiveSettings,
     AuditSettings,
+    CardSettings,
     ConsoleSettings,
     DatabaseSettings,
     IdentitySettings,
@@ -179,8 +180,16 @@ class DemoEnvironment:
             connection.close()
 
 
+def card_settings() -> CardSettings:
+    """Return settings by which card numbers of a file become tokens."""
+    key, letters = (Secret(os.urandom(32).hex()) for _ in range(2))
+    return CardSettings(numbers="tokenise", key=key, dead_letter_key=letters)
+
+
 @contextmanager
-def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) -> Iterator[DemoEnvironment]:
+def set_up(
+    directory: Path, options: DemoOptions, environment: Collection[str], cards: CardSettings
+) -> Iterator[DemoEnvironment]:
     """Start servers and sinks and create the topics; everything is stopped at the end.
 
     Args:
@@ -188,6 +197,7 @@ def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) 
         options: Options of the demo.
         environment: Names of this process's environment variables. Vedette's own are removed for the processes, so
             that the demo never reaches the user's real broker.
+        cards: What happens to card numbers.
 
     Raises:
         UnavailableError: A part is not installed or does not start.
@@ -225,6 +235,7 @@ def set_up(directory: Path, options: DemoOptions, environment: Collection[str]) 
                 served=str(directory / "served"),
             ),
             identity=IdentitySettings(key=Secret(os.urandom(32).hex())),
+            cards=cards,
             audit=AuditSettings(path=str(directory / "audit.jsonl"), key=Secret(os.urandom(32).hex())),
             mfa=MfaSettings(
                 port=page_port,
@@ -254,6 +265,8 @@ def _secrets(settings: Settings) -> dict[str, str]:
     found = {
         "TWILIO__AUTH_TOKEN": settings.twilio.auth_token,
         "IDENTITY__KEY": settings.identity.key,
+        "CARDS__KEY": settings.cards.key,
+        "CARDS__DEAD_LETTER_KEY": settings.cards.dead_letter_key,
         "AUDIT__KEY": settings.audit.key,
         "MFA__KEYS": settings.mfa.keys,
         "PREVIEW__TOKEN": settings.preview.token,

@@ -15,7 +15,7 @@ from challenges.state_machine import LIFETIME
 from demo.console import console_processes, console_sign_in
 from demo.customers import Invite, answering
 from demo.display import Display
-from demo.environment import DemoEnvironment, DemoProcess, set_up
+from demo.environment import DemoEnvironment, DemoProcess, card_settings, set_up
 from demo.incidents import read_incidents
 from demo.options import DemoOptions
 from demo.outcome import Delivered, Outcome, conclude, inconsistencies
@@ -26,6 +26,7 @@ from demo.topic_watch import TopicWatch
 from demo.warmup import kept, warm_up
 from producers.files import RejectFile
 from producers.replay import stop_on_interrupt
+from vedette.card_numbers import CardNumbers
 from vedette.clock import SECOND
 
 _LOOK_S = 0.1
@@ -93,10 +94,11 @@ def _directory(wanted: Path | None) -> Iterator[tuple[Path, Event]]:
 
 def _run(directory: Path, options: DemoOptions, environment: Collection[str], display: Display) -> tuple[str, Outcome]:
     with RejectFile(directory / "rejects.csv") as rejects:
-        source = open_source(options, rejects)
+        cards = card_settings()
+        source = open_source(options, rejects, CardNumbers(cards))
         display.say("starting broker, Redis, mail server and SMS endpoint")
         with (
-            set_up(directory, options, environment) as running,
+            set_up(directory, options, environment, cards) as running,
             running.process("notify") as notify,  # these two start while the history is processed
             running.process("mfa run") as challenges,
             nullcontext(()) if options.leave else console_processes(running) as pages,

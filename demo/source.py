@@ -12,6 +12,7 @@ from producers.files import RejectFile, read_batches
 from producers.mapping import load_mapping
 from producers.simulation import Simulation
 from producers.simulator import simulate
+from vedette.card_numbers import CardNumbers
 from vedette.clock import DAY
 from vedette.errors import InputError
 
@@ -32,27 +33,28 @@ class Source:
     stream: Iterator[pa.RecordBatch]
 
 
-def open_source(options: DemoOptions, rejects: RejectFile) -> Source:
+def open_source(options: DemoOptions, rejects: RejectFile, cards: CardNumbers) -> Source:
     """Open the source that the options name.
 
     Args:
         options: Options of the demo.
         rejects: Collects the rows of the file that do not match the mapping.
+        cards: What happens to identifiers that are card numbers.
 
     Raises:
         InputError: The file or the mapping does not exist, or they do not fit together.
     """
     if options.file:
-        return _of_file(options.file, options, rejects)
+        return _of_file(options.file, options, rejects, cards)
     return _simulated(options.seed)
 
 
-def _of_file(file: Path, options: DemoOptions, rejects: RejectFile) -> Source:
+def _of_file(file: Path, options: DemoOptions, rejects: RejectFile, cards: CardNumbers) -> Source:
     mapping = load_mapping(options.mapping)
     since = options.since_ms
 
     def between(start: int | None, end: int | None) -> Iterator[pa.RecordBatch]:
-        return read_batches(file, mapping, start_ms=start, end_ms=end, on_reject=rejects.add)
+        return read_batches(file, mapping, start_ms=start, end_ms=end, on_reject=rejects.add, cards=cards)
 
     history = iter(()) if since is None else between(None, since)
     return Source(mapping.name, history, _not_empty(between(since, options.until_ms), file))

@@ -31,9 +31,10 @@ from gateway.openapi import (
     TRANSACTIONS,
 )  # fmt: skip
 from gateway.preview import PreviewService
-from gateway.problems import MEDIA_TYPE, invalid_event, problem
+from gateway.problems import MEDIA_TYPE, card_number, invalid_event, problem
+from vedette.card_numbers import CardNumbers
 from vedette.client import Answer, BatchAnswer, BatchItem, LineResult, ProblemError
-from vedette.errors import InputError
+from vedette.errors import CardNumberError, InputError
 from vedette.events import Label, Transaction
 from vedette.reading import UNREADABLE, read_label, read_transaction
 from vedette.settings_gateway import GatewaySettings
@@ -51,6 +52,7 @@ Deadline = Annotated[
         description="milliseconds from the arrival of the request until a provisional answer",
     ),
 ]  # fmt: skip
+_EventT = TypeVar("_EventT", Transaction, Label)
 TransactionId = Annotated[str, Path(min_length=1, max_length=64, examples=["t-1"])]
 
 
@@ -71,14 +73,15 @@ class GatewayApi:
         metrics: Counts answers.
         streams: Bounds the streams of events.
         previews: Decides without any effect.
+        cards: What happens to identifiers that are card numbers.
     """
 
     def __init__(
         self, gateway: DecisionGateway, guard: GatewayGuard, settings: GatewaySettings, metrics: GatewayMetrics,
-        streams: EventStreams, previews: PreviewService,
+        streams: EventStreams, previews: PreviewService, cards: CardNumbers,
     ) -> None:  # fmt: skip
         self._gateway, self._guard, self._settings = gateway, guard, settings
-        self._metrics, self._streams, self._previews = metrics, streams, previews
+        self._metrics, self._streams, self._previews, self._cards = metrics, streams, previews, cards
 
     def router(self, authorise: Callable[[str], Dependency]) -> APIRouter:
         """Return the routes, each guarded by its scope."""
@@ -165,18 +168,18 @@ class GatewayApi:
         started = time.perf_counter()
         body = await request.body()
         self._guard.charge(actor_of(request), 1)
-        transaction = _read(read_transaction, body)
+        transaction = self._read(read_transaction, body)
         self._gateway.check_time(transaction)
         decision = await self._previews.decide(transaction)
         return _json(preview(decision, (time.perf_counter() - started) * 1000))
 
     async def look_up(self, transaction_id: TransactionId) -> Response:
         """Answer with the final decision, else the standing one, else the one without history."""
-        return _json(self._gateway.look_up(transaction_id))
+        return _json(self._gateway.look_up(self._known_as(transaction_id)))
 
     async def events(self, request: Request, transaction_id: TransactionId) -> EventSourceResponse:
         """Send the newest decision whenever there is a newer one, and end after the final one."""
-        ended, caller = False, actor_of(request)
+        ended, caller, transaction_id = False, actor_of(request), self._known_as(transaction_id)
 
         def read() -> Part | None:
             nonlocal ended
@@ -203,7 +206,7 @@ class GatewayApi:
         """Publish the payments, one JSON object a line; a result for each line says whether it was accepted."""
 
         async def accept(line: bytes) -> str:
-            transaction = _read(read_transaction, line)
+            transaction = self._read(read_transaction, line)
             await self._gateway.accept(transaction, _ACKNOWLEDGED_S)
             return transaction.transaction_id
 
@@ -213,7 +216,7 @@ class GatewayApi:
         """Publish the labels, one JSON object a line; a result for each line says whether it was accepted."""
 
         async def accept(line: bytes) -> str:
-            label = _read(read_label, line)
+            label = self._read(read_label, line)
             await self._gateway.label(label, _ACKNOWLEDGED_S)
             return label.transaction_id
 
@@ -221,7 +224,7 @@ class GatewayApi:
 
     async def _decided(self, body: bytes, deadline_s: float, started: float) -> Answer:
         try:
-            answer = await self._gateway.decide(_read(read_transaction, body), deadline_s, started)
+            answer = await self._gateway.decide(self._read(read_transaction, body), deadline_s, started)
         except ProblemError as refused:
             self._metrics.answers.labels(refused.problem.type.rpartition(":")[2]).inc()
             raise
@@ -249,18 +252,28 @@ class GatewayApi:
         results: Sequence[Any] = await asyncio.gather(*(one(number, line) for number, line in enumerate(lines, 1)))
         return Response(msgspec.json.Encoder().encode_lines(results), 202, media_type=NDJSON)
 
+    def _read(self, read: Callable[[bytes], _EventT], body: bytes) -> _EventT:
+        """Return an event of a request, without card numbers.
+
+        Raises:
+            ProblemError: 422, it cannot be read, or has a card number that is refused.
+        """
+        try:
+            return self._cards.admit(read(body))
+        except CardNumberError as error:
+            raise card_number(error) from error
+        except InputError as error:
+            raise invalid_event(error, body) from error
+
+    def _known_as(self, transaction_id: str) -> str:
+        """Return the id under which a payment was admitted."""
+        try:
+            return self._cards.identifier("transaction_id", transaction_id)
+        except CardNumberError as error:
+            raise card_number(error) from error
+
     def _deadline_s(self, deadline_ms: int | None) -> float:
         return (deadline_ms or self._settings.deadline_ms) / 1000
-
-
-_EventT = TypeVar("_EventT", Transaction, Label)
-
-
-def _read(read: Callable[[bytes], _EventT], body: bytes) -> _EventT:
-    try:
-        return read(body)
-    except InputError as error:
-        raise invalid_event(error, body) from error
 
 
 def _json(content: Any) -> Response:

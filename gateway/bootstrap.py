@@ -39,6 +39,7 @@ from gateway.recent import RecentPayments
 from gateway.web import build_app
 from gateway.webhooks.api import WebhookApi
 from gateway.webhooks.bootstrap import endpoints_of
+from vedette.card_numbers import CardNumbers, CardTokens
 from vedette.clock import SECOND, Clock, SystemClock
 from vedette.errors import SettingsError
 from vedette.settings import Settings
@@ -129,7 +130,9 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: AuditSink
         authorizer = Authorizer(credentials, Tokens(keys, clock, entropy), audit, ProcessRateLimiter(), clock)
         guard = GatewayGuard(authorizer, own.payments_per_s, entropy(32))
         cards = _card_listener(settings, gateway, guard, clock, metrics, log)
-        api = GatewayApi(gateway, guard, own, metrics, EventStreams(of_session=50, in_all=200), previews)
+        api = GatewayApi(
+            gateway, guard, own, metrics, EventStreams(of_session=50, in_all=200), previews, CardNumbers(settings.cards)
+        )
         hooks = WebhookApi(endpoints_of(settings, engine, keys, clock, audit), engine, clock)
         app = build_app(
             [token_router(authorizer), api.router(guard.authorise), hooks.router(guard.authorise)], lifespan=lifespan,
@@ -151,7 +154,17 @@ def _card_listener(
     with needs_extra("iso", "the listener of ISO 8583"):
         from gateway.iso8583.bootstrap import card_listener  # noqa: PLC0415, an optional extra
     own, tls = settings.iso8583, tls_of(settings.gateway)
-    listener = card_listener(own, gateway, guard.charge, tls, clock, metrics, log)
+    listener = card_listener(
+        own,
+        gateway,
+        guard.charge,
+        tls,
+        CardTokens(settings.cards.key),
+        CardNumbers(settings.cards),
+        clock,
+        metrics,
+        log,
+    )
     log.info("card switches are served", listens=f"{own.host}:{own.port}", tls=tls is not None)
     return listener
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from vedette.card_numbers import has_card_number, masked
 from vedette.client import Problem, ProblemError
-from vedette.errors import InputError
+from vedette.errors import CardNumberError, InputError
 
 MEDIA_TYPE = "application/problem+json"
 _PREFIX = "urn:vedette:problem:"
@@ -17,7 +18,13 @@ _SHOWN = 200
 
 
 def problem(kind: str, status: int, detail: str, *, retry_after_s: int = 0, **more: Any) -> ProblemError:
-    """Return a problem of a kind, to be raised; see Problem and ProblemError for the arguments."""
+    """Return a problem of a kind, to be raised; see Problem and ProblemError for the arguments.
+
+    Card numbers in what it repeats are cut to their first six and last four digits.
+    """
+    if (value := more.get("value")) is not None and has_card_number(str(value)):
+        more["value"] = masked(str(value))
+    detail = masked(detail)
     title = _TITLES.get(kind) or HTTPStatus(status).phrase
     return ProblemError(
         Problem(type=_PREFIX + kind, title=title, status=status, detail=detail, **more), retry_after_s=retry_after_s
@@ -26,6 +33,7 @@ def problem(kind: str, status: int, detail: str, *, retry_after_s: int = 0, **mo
 
 _TITLES = {
     "invalid-event": "The event cannot be read",
+    "card-number": "Card numbers are not accepted here",
     "invalid-request": "The request cannot be read",
     "other-body": "This id belongs to another payment",
     "unknown-transaction": "The transaction is not known here",
@@ -59,6 +67,15 @@ def invalid_event(error: InputError, body: bytes) -> ProblemError:
     field = found[1] if found else ""
     remedy = error.remedy or "`vedette schema` prints the form of every event"
     return problem("invalid-event", 422, reason, field=field, value=_value(body, field), remedy=remedy)
+
+
+def card_number(error: CardNumberError) -> ProblemError:
+    """Return the refusal of an event with a card number, which the answer does not repeat."""
+    found = _FIELD.search(error.args[0])
+    return problem(
+        "card-number", 422, error.args[0], field=found[1] if found else "",
+        remedy="send a token in its place, or have the operator set [cards] numbers to tokenise",
+    )  # fmt: skip
 
 
 def _value(body: bytes, field: str) -> str | int | float | bool | None:

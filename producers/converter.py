@@ -8,21 +8,23 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from producers import parse, parse_times
+from producers import card_columns, parse, parse_times
 from producers.field_ranges import FieldRange, field_ranges
 from producers.frame import SCHEMA, schema_with
 from producers.mapping import AMOUNTS, CODES, LABEL_DELAY_DAYS, NUMBERS, TIMES, ColumnSource, Mapping
 from producers.parse import Bools, Parsed, mask
+from vedette.card_numbers import ACCEPT, CardNumbers, masked
 from vedette.clock import DAY, format_time, likely_unit
 from vedette.errors import InputError
-from vedette.events import DEFAULT_KIND, EXTRA, MAX_TIME, MIN_TIME, PAYING
+from vedette.events import DEFAULT_KIND, EXACT_FIELDS, EXTRA, MAX_TIME, MIN_TIME, PAYING
 
+IS_CARD_NUMBER = "is a card number, which is not accepted here; docs/security.md says how it becomes a token"
 _FIRST = ("currency", "kind")  # amounts need the currency, and their sign says something about the kind
 _ORDER = (*_FIRST, *(name for name in SCHEMA.names if name not in _FIRST))
 
 
 class RejectedRow(msgspec.Struct, frozen=True):
-    """A rejected row.
+    """A rejected row. Card numbers in it are cut to their first six and last four digits.
 
     Args:
         line: In a CSV file the line, the header being 1; in a Parquet file the row, the first being 1.
@@ -39,6 +41,12 @@ class RejectedRow(msgspec.Struct, frozen=True):
     reason: str
     row: str
     file: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("value", "reason", "row"):
+            text: str = getattr(self, name)
+            if (cut := masked(text)) is not text:
+                msgspec.structs.force_setattr(self, name, cut)
 
     def __str__(self) -> str:
         where = f"{self.file}, line {self.line}" if self.file else f"line {self.line}"
@@ -62,8 +70,8 @@ class _Faults:
 class Converter:
     """Applies a mapping to batches that hold at least its columns."""
 
-    def __init__(self, mapping: Mapping, start_ms: int | None, end_ms: int | None) -> None:
-        self._mapping = mapping
+    def __init__(self, mapping: Mapping, start_ms: int | None, end_ms: int | None, cards: CardNumbers = ACCEPT) -> None:
+        self._mapping, self._cards = mapping, cards
         self._start, self._end = start_ms, end_ms
         self._schema = schema_with(mapping.extra)
         self._ranges = field_ranges()
@@ -106,6 +114,8 @@ class Converter:
             columns[name] = self._column(name, batch, row_number, columns, faults)
         for name, column in self._mapping.extra_columns().items():
             columns[EXTRA + name] = self._extra(column, batch, faults)
+        if self._cards.looks:
+            self._without_card_numbers(columns, faults)
         if "labelled_at" not in self._mapping.fields:
             columns["labelled_at"] = pc.add(columns["event_time"], round(self._label_delay_days * DAY))
         pays = pc.or_kleene(columns["kind"].is_null(), pc.is_in(columns["kind"], pa.array(PAYING)))
@@ -126,6 +136,18 @@ class Converter:
         frame = pa.RecordBatch.from_arrays([columns[name] for name in self._schema.names], schema=self._schema)
         keep = inside & ~faults.bad
         return frame if keep.all() else frame.filter(pa.array(keep))
+
+    def _without_card_numbers(self, columns: dict[str, pa.Array], faults: _Faults) -> None:
+        """Replace or refuse identifiers that are card numbers, and refuse vendor features that are."""
+        for name, column in columns.items():
+            if name in EXACT_FIELDS:
+                columns[name], bad = card_columns.identifiers(name, column, self._cards)
+            elif name.startswith(EXTRA):
+                bad = card_columns.numbers(column)
+            else:
+                continue
+            if bad.any():
+                faults.add(bad, name, column, IS_CARD_NUMBER)
 
     def _column(
         self,

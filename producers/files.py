@@ -22,6 +22,7 @@ from producers.frame import SCHEMA
 from producers.mapping import Mapping
 from producers.open_file import kind_of, refuse_spreadsheet
 from producers.parse_times import moments
+from vedette.card_numbers import ACCEPT, CardNumbers
 from vedette.errors import InputError
 
 _ROW_GROUP = 250_000
@@ -75,6 +76,7 @@ def read_batches(
     end_ms: int | None = None,
     batch_rows: int = 50_000,
     on_reject: Callable[[RejectedRow], None],
+    cards: CardNumbers = ACCEPT,
 ) -> Iterator[pa.RecordBatch]:
     """Return the canonical batches of a file, in its order.
 
@@ -85,11 +87,12 @@ def read_batches(
         end_ms: Leave out payments at this time or later.
         batch_rows: Number of rows read at a time, which bounds memory.
         on_reject: Called for each rejected row, in the order of the file, before the next batch is read.
+        cards: What happens to identifiers that are card numbers; accepted where nothing leaves this process.
 
     Raises:
         InputError: There is no such file, it cannot be read, or it lacks a column that the mapping needs.
     """
-    converter = Converter(mapping, start_ms, end_ms)
+    converter = Converter(mapping, start_ms, end_ms, cards)
     return _checked(path, mapping, converter, start_ms, end_ms, batch_rows, on_reject)
 
 
@@ -101,13 +104,14 @@ def read_files(
     end_ms: int | None = None,
     batch_rows: int = 50_000,
     on_reject: Callable[[RejectedRow], None],
+    cards: CardNumbers = ACCEPT,
 ) -> Iterator[pa.RecordBatch]:
     """Return the canonical batches of several files one after another, as if they were one.
 
     Row numbers continue from file to file, and so does the order of times that `ambiguous = "order"` goes by. All
     files are checked before the first is read. See `read_batches`.
     """
-    converter = Converter(mapping, start_ms, end_ms)
+    converter = Converter(mapping, start_ms, end_ms, cards)
 
     def named(path: Path) -> Callable[[RejectedRow], None]:
         return lambda reject: on_reject(msgspec.structs.replace(reject, file=str(path)))

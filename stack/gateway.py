@@ -61,7 +61,7 @@ class GatewayProcess:
 
     def __init__(self, settings: Settings, directory: Path, name: str = "gateway", service: str = "gateway") -> None:
         file = directory / f"{name}.toml"
-        file.write_text(_with_secrets(describe(settings), settings), encoding="utf-8")
+        file.write_text(describe(settings), encoding="utf-8")
         self.log = directory / f"{name}.log"
         own: Any = getattr(settings, service)
         self._address = (own.host, own.port)
@@ -113,14 +113,3 @@ class GatewayProcess:
         if code is None:
             self._child.kill()
         return code
-
-
-def _with_secrets(text: str, settings: Settings) -> str:
-    """Return the settings' file with the names of the files of its secrets, which are not printed."""
-    for section, key, secret in (
-        ("mfa", "keys_file", settings.mfa.keys), ("audit", "key_file", settings.audit.key),
-        ("preview", "token_file", settings.preview.token), ("iso8583", "card_key_file", settings.iso8583.card_key),
-    ):  # fmt: skip
-        if secret is not None:
-            text = text.replace(f"[{section}]\n", f'[{section}]\n{key} = "{secret.file}"\n')
-    return text

@@ -18,8 +18,9 @@ from stack.local import LocalStack
 from stack.redis_server import RedisKind
 from stack.state import StackState, owned, read_state, status
 from vedette.errors import UnavailableError, VedetteError
-from vedette.settings import IdentitySettings, KafkaSettings, RedisSettings, Settings
+from vedette.settings import CardSettings, IdentitySettings, KafkaSettings, RedisSettings, Settings
 from vedette.settings_base import Secret
+from vedette.settings_file import ENV_PREFIX
 
 _START_WITHIN_S = 120.0
 _STOP_WITHIN_S = 60.0
@@ -129,31 +130,43 @@ def down(directory: Path) -> str:
 def local_settings(settings: Settings, state: StackState, partitions: int, directory: Path) -> Settings:
     """Return settings for a local stack, which has no passwords and keeps one copy of everything.
 
-    The identity key is the deployment's or, without one, the stack's own, generated in its directory.
+    The keys of identifiers and card numbers are the deployment's or, without one, the stack's own, generated in its
+    directory: a stack makes tokens of card numbers.
     """
+    cards = settings.cards
+    if cards.numbers == "refuse" and cards.key is None:
+        key, letters = _own_key(directory, "cards", "key"), _own_key(directory, "cards", "dead_letter_key")
+        cards = CardSettings(numbers="tokenise", key=key, dead_letter_key=letters)
     return msgspec.structs.replace(
         settings,
-        identity=settings.identity if settings.identity.key else IdentitySettings(key=_own_key(directory)),
+        identity=settings.identity
+        if settings.identity.key
+        else IdentitySettings(key=_own_key(directory, "identity", "key")),
+        cards=cards,
         kafka=KafkaSettings(bootstrap_servers=state.bootstrap_servers),
         topics=msgspec.structs.replace(settings.topics, partitions=partitions, replication=1),
         redis=RedisSettings(url=state.redis_url, prefix=settings.redis.prefix),
     )
 
 
-def _own_key(directory: Path) -> Secret:
-    """Return the identity key of a stack, which stays with its state."""
-    path = (directory / "identity.key").resolve()
+def _own_key(directory: Path, section: str, key: str) -> Secret:
+    """Return a key of a stack, which stays with its state."""
+    path = (directory / f"{section}.{key}").resolve()
     if not path.exists():
         path.touch(0o600)
         path.write_text(secrets.token_hex(32) + "\n", encoding="ascii")
-    return Secret(file=str(path), key="[identity] key_file")
+    return Secret(file=str(path), key=f"[{section}] {key}_file")
 
 
 def environment(settings: Settings) -> dict[str, str]:
     """Return the environment variables that point other commands to a local stack."""
-    key = settings.identity.key
+    secrets_of = {
+        "IDENTITY__KEY_FILE": settings.identity.key, "CARDS__KEY_FILE": settings.cards.key,
+        "CARDS__DEAD_LETTER_KEY_FILE": settings.cards.dead_letter_key,
+    }  # fmt: skip
     return {
-        **({"VEDETTE_IDENTITY__KEY_FILE": key.file} if key and key.file else {}),
+        **{ENV_PREFIX + name: secret.file for name, secret in secrets_of.items() if secret and secret.file},
+        "VEDETTE_CARDS__NUMBERS": settings.cards.numbers,
         "VEDETTE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
         "VEDETTE_REDIS__URL": settings.redis.url,
         "VEDETTE_TOPICS__PARTITIONS": str(settings.topics.partitions),

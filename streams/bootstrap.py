@@ -8,6 +8,7 @@ from pathlib import Path
 import faust
 import structlog
 
+from adapters.dead_letters import DeadLetters
 from decisions.policy_file import load_policy
 from decisions.rollout import Rollout
 from decisions.strategy import EVENT_COLUMNS, Strategy
@@ -27,6 +28,7 @@ from streams.runner import Runner
 from streams.topic_check import check_topics
 from streams.warmup import keep_pandas_out, relieve_collector, warm_up
 from vedette import Clock, Settings
+from vedette.card_numbers import CardNumbers
 
 _SWITCH_S = 0.0005
 _log = structlog.get_logger("vedette.worker")
@@ -56,11 +58,12 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     Raises:
         ModelError: The model does not fit.
         PolicyError: The policy is not valid.
-        SettingsError: The port of the metrics is in use, or the topics have a different number of partitions.
+        SettingsError: A key is missing or too short, the port of the metrics is in use, or the topics have a different
+            number of partitions.
         UnavailableError: Redis or the broker does not answer, or a topic is missing.
     """
     keep_pandas_out()
-    worker, identity = settings.worker, identity_of(settings.identity)
+    worker, identity, cards = settings.worker, identity_of(settings.identity), CardNumbers(settings.cards)
     rollout = Rollout(strategy_of(settings))
     store = RedisStore(settings.redis)
     store.ping()
@@ -73,7 +76,7 @@ def run_worker(settings: Settings, clock: Clock) -> None:
     pipeline = Pipeline(
         store=store,
         decisions=DecisionLog(settings),
-        publisher=ResultPublisher(settings.kafka, settings.topics.prefix, limits),
+        publisher=ResultPublisher(settings.kafka, settings.topics.prefix, limits, DeadLetters(settings.cards)),
         strategies=strategies,
         partitions=settings.topics.partitions,
         prefix=settings.redis.prefix,
@@ -81,6 +84,7 @@ def run_worker(settings: Settings, clock: Clock) -> None:
         max_future_ms=worker.max_future_s * 1000,
         label_delay=settings.features.label_delay,
         identity=identity,
+        cards=cards,
     )
     runner = Runner(pipeline, metrics, clock, worker.stuck_after_s)
     app = build_app(settings, runner)

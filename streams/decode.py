@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from features.transaction_schema import SCHEMA
 from streams.canonical import canonical_addresses, misspelt
 from streams.regular_transactions import read_regular
-from vedette.errors import InputError
+from vedette.card_numbers import REFUSE, CardNumbers, masked
+from vedette.errors import CardNumberError, InputError
 from vedette.events import PAYING, Event, Label, Transaction, canonical
 from vedette.reading import UNREADABLE, too_far_ahead, why_unreadable
 
@@ -61,6 +62,10 @@ class RawMessage(NamedTuple):
     timestamp: int
 
 
+CARD_NUMBER = CardNumberError.__name__
+"""Kind of a reject with a card number, which is refused."""
+
+
 @dataclass(frozen=True)
 class Reject:
     """A message that could not be read, for the dead-letter topic."""
@@ -88,29 +93,34 @@ _transaction = msgspec.json.Decoder(Transaction)
 _label = msgspec.json.Decoder(Label)
 
 
-def decode_transactions(records: Sequence[Record], max_future_ms: float) -> tuple[Transactions, list[Reject]]:
+def decode_transactions(
+    records: Sequence[Record], max_future_ms: float, cards: CardNumbers = REFUSE
+) -> tuple[Transactions, list[Reject]]:
     """Decode transactions.
 
     Args:
         records: Messages of any partitions, in order.
         max_future_ms: Maximum distance of the event time ahead of the message's timestamp; a later one would push the
             account's whole history out of its windows.
+        cards: What happens to identifiers that are card numbers.
     """
     latest = np.fromiter((record.timestamp for record in records), np.float64, len(records)) + max_future_ms
     rows = np.arange(len(records))
     while len(rows):
-        batch, regular = read_regular([records[row].value or b"" for row in rows.tolist()], latest[rows])
+        batch, regular = read_regular(
+            [records[row].value or b"" for row in rows.tolist()], latest[rows], looks_for_cards=cards.looks
+        )
         if batch is not None:
             break
         rows = rows[regular]
     else:
-        return decode_by_event(records, max_future_ms)
+        return decode_by_event(records, max_future_ms, cards)
     good = [records[row] for row in rows.tolist()]
     compiled = Transactions(batch, good, [{}] * len(good))
     if len(good) == len(records):
         return compiled, []
     others = np.setdiff1d(np.arange(len(records)), rows).tolist()
-    read, rejects = decode_by_event([records[row] for row in others], max_future_ms)
+    read, rejects = decode_by_event([records[row] for row in others], max_future_ms, cards)
     return _in_order(records, compiled, read), rejects
 
 
@@ -125,9 +135,11 @@ def _in_order(records: Sequence[Record], *parts: Transactions) -> Transactions:
     return Transactions(batch.take(pa.array(order)), [good[row] for row in rows], [extra[row] for row in rows])
 
 
-def decode_by_event(records: Sequence[Record], max_future_ms: float) -> tuple[Transactions, list[Reject]]:
+def decode_by_event(
+    records: Sequence[Record], max_future_ms: float, cards: CardNumbers = REFUSE
+) -> tuple[Transactions, list[Reject]]:
     """Read transactions one by one, whatever their form; see `decode_transactions`, which is faster."""
-    events, good, rejects = _decode(records, _transaction)
+    events, good, rejects = _decode(records, _transaction, cards)
     rows = [msgspec.structs.astuple(event) for event in events]
     columns = list(zip(*rows, strict=True)) if rows else [()] * (len(SCHEMA) + 1)
     extra = list(columns[_EXTRA])
@@ -136,7 +148,7 @@ def decode_by_event(records: Sequence[Record], max_future_ms: float) -> tuple[Tr
     batch, wrong = refused(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA), latest)
     if wrong.any():
         for row in np.flatnonzero(wrong).tolist():
-            rejects.append(Reject(good[row], "ValidationError", _reason(events[row], good[row])))
+            rejects.append(Reject(good[row], "ValidationError", masked(_reason(events[row], good[row]))))
         keep = np.flatnonzero(~wrong).tolist()
         batch = batch.filter(pa.array(~wrong))
         good, extra = [good[row] for row in keep], [extra[row] for row in keep]
@@ -180,9 +192,11 @@ def _reason(event: Transaction, record: Record) -> str:
     return too_far_ahead(event.event_time, record.timestamp)
 
 
-def decode_labels(records: Sequence[Record]) -> tuple[list[Label], list[Record], list[Reject]]:
+def decode_labels(
+    records: Sequence[Record], cards: CardNumbers = REFUSE
+) -> tuple[list[Label], list[Record], list[Reject]]:
     """Return the labels, the message of each, and the unreadable messages."""
-    decoded, messages, rejects = _decode(records, _label)
+    decoded, messages, rejects = _decode(records, _label, cards)
     labels: list[Label] = []
     good: list[Record] = []
     for label, record in zip(decoded, messages, strict=True):
@@ -190,25 +204,27 @@ def decode_labels(records: Sequence[Record]) -> tuple[list[Label], list[Record],
             labels.append(canonical(label))
             good.append(record)
         except InputError as error:
-            rejects.append(Reject(record, "ValidationError", error.args[0]))
+            rejects.append(Reject(record, "ValidationError", masked(error.args[0])))
     return labels, good, rejects
 
 
 def _decode(
-    records: Sequence[Record], decoder: msgspec.json.Decoder[_EventT]
+    records: Sequence[Record], decoder: msgspec.json.Decoder[_EventT], cards: CardNumbers
 ) -> tuple[list[_EventT], list[Record], list[Reject]]:
-    decode = decoder.decode
+    decode, admit = decoder.decode, cards.admit
     try:  # nearly always there is no error
-        return [decode(record.value) for record in records], list(records), []  # type: ignore[arg-type]
-    except (*UNREADABLE, TypeError):  # a tombstone has no value
+        return [admit(decode(record.value)) for record in records], list(records), []  # type: ignore[arg-type]
+    except (*UNREADABLE, TypeError, CardNumberError):  # a tombstone has no value
         pass
     events: list[_EventT] = []
     good: list[Record] = []
     rejects: list[Reject] = []
     for record in records:
         try:
-            events.append(decode(record.value or b""))
+            events.append(admit(decode(record.value or b"")))
             good.append(record)
         except UNREADABLE as error:
-            rejects.append(Reject(record, type(error).__name__, why_unreadable(error, record.value)))
+            rejects.append(Reject(record, type(error).__name__, masked(why_unreadable(error, record.value))))
+        except CardNumberError as error:
+            rejects.append(Reject(record, CARD_NUMBER, f"{error.args[0]}: {error.remedy}"))
     return events, good, rejects

@@ -47,6 +47,7 @@ from streams.publish import Delivery, OutgoingDecision, OutgoingMessages, Result
 from streams.state_keys import KeySpace, rows_of
 from streams.takeover import find_standing, payments_in, with_standing
 from vedette import keys
+from vedette.card_numbers import REFUSE, CardNumbers
 from vedette.errors import FencedError, UnavailableError
 from vedette.events import Label
 from vedette.topics import Name
@@ -66,12 +67,13 @@ class Pipeline:
         max_future_ms: See decode_transactions.
         label_delay: Time from a payment until its label takes effect, milliseconds.
         identity: The key of the hashes of identifiers.
+        cards: What happens to identifiers that are card numbers.
     """
 
     def __init__(
         self, *, store: StateStore, decisions: DecisionReader, publisher: ResultPublisher,
         strategies: StrategyProvider, partitions: int, prefix: str, cache_accounts: int, max_future_ms: float,
-        label_delay: int = LABEL_DELAY, identity: Identity = OPEN,
+        label_delay: int = LABEL_DELAY, identity: Identity = OPEN, cards: CardNumbers = REFUSE,
     ) -> None:  # fmt: skip
         self._store = store
         self._decisions = decisions
@@ -80,7 +82,7 @@ class Pipeline:
         self._partitions = partitions
         self._placement = PlacementCheck(partitions)
         self._keys = KeySpace(prefix, partitions, identity)
-        self._identity = identity
+        self._identity, self._cards = identity, cards
         self._cache = Cache(cache_accounts)
         self._max_future_ms = max_future_ms
         self._label_delay = label_delay
@@ -196,7 +198,7 @@ class Pipeline:
         Returns:
             The number of decisions, and their delivery, to be waited for.
         """
-        decoded, _ = decode_transactions(records, self._max_future_ms)
+        decoded, _ = decode_transactions(records, self._max_future_ms, self._cards)
         features = stateless_features(from_batch(decoded.batch))
         rollout, batch, extra = self._strategies.rollout, decoded.batch, decoded.extra
         scored, unscored = rollout.split(batch, None)
@@ -239,7 +241,7 @@ class Pipeline:
     def _transactions(self, received: Received) -> Computed:
         stages: dict[str, float] = {}
         clock = StageClock(stages)
-        decoded, rejects = decode_transactions(received.records, self._max_future_ms)
+        decoded, rejects = decode_transactions(received.records, self._max_future_ms, self._cards)
         clock.lap("decode")
         columns = from_batch(decoded.batch, self._identity)
         accounts = decoded.batch.column("account_id")
@@ -315,7 +317,7 @@ class Pipeline:
         )
 
     def _labels(self, received: Received) -> Computed:
-        labels, records, rejects = decode_labels(received.records)
+        labels, records, rejects = decode_labels(received.records, self._cards)
         partition = _partitions(records)
         accounts = _texts(labels, "account_id")
         misplaced = self._placement.count(received.topic, records, accounts, partition)

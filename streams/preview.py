@@ -16,6 +16,7 @@ from streams.decide import StatesRead, decide_payments
 from streams.decode import RawMessage, decode_transactions
 from streams.partition import Partition
 from streams.state_keys import KeySpace
+from vedette.card_numbers import REFUSE, CardNumbers
 from vedette.clock import Clock
 from vedette.errors import InputError
 
@@ -32,17 +33,18 @@ class Previews:
         label_delay: Milliseconds.
         identity: The key of the hashes of identifiers.
         clock: The clock.
+        cards: What happens to identifiers that are card numbers.
     """
 
     def __init__(
         self, store: StateStore, strategies: StrategyProvider, *, partitions: int, prefix: str, max_future_ms: float,
-        label_delay: int, identity: Identity, clock: Clock,
+        label_delay: int, identity: Identity, clock: Clock, cards: CardNumbers = REFUSE,
     ) -> None:  # fmt: skip
         self._store, self._strategies, self._clock = store, strategies, clock
         self._partitions, self._max_future_ms = partitions, max_future_ms
         self._label_delay = label_delay
         self._keys = KeySpace(prefix, partitions, identity)
-        self._identity = identity
+        self._identity, self._cards = identity, cards
 
     def decide(self, transaction: bytes) -> bytes | None:
         """Return the decision as JSON, or None if the payment has been decided before.
@@ -56,7 +58,7 @@ class Previews:
             UnavailableError: The store does not answer.
         """
         message = RawMessage(None, transaction, 0, 0, self._clock.now_ms())
-        decoded, rejects = decode_transactions([message], self._max_future_ms)
+        decoded, rejects = decode_transactions([message], self._max_future_ms, self._cards)
         if rejects:
             raise InputError(rejects[0].reason)
         columns = from_batch(decoded.batch, self._identity)

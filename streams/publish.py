@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from adapters.dead_letters import DeadLetters, Unreadable
 from adapters.kafka_errors import is_missing, is_refusal, refused
 from adapters.kafka_producer import KafkaProducer, Outgoing
-from streams.decode import Reject
+from streams.decode import CARD_NUMBER, Reject
 from streams.own_decisions import SIGNALS
 from vedette.errors import DeliveryError
 from vedette.events import Alert
-from vedette.settings import KafkaSettings
+from vedette.settings import CardSettings, KafkaSettings
 from vedette.topics import Name
 
 LARGEST_MESSAGE = 16_000_000
@@ -27,9 +28,6 @@ _OVERHEAD = 4_096
 """Bytes reserved in a message for key, headers and the framing of the log."""
 _LARGEST_LOT = 1_000_000
 """Maximum size of the producer's batches of small messages, in bytes; librdkafka's default."""
-
-CUT_FROM = "vedette.cut-from"
-"""Header of a dead letter with a truncated message: the original number of bytes."""
 
 
 class OutgoingDecision(NamedTuple):
@@ -131,15 +129,18 @@ class ResultPublisher:
         settings: Settings of the broker.
         prefix: Prefix of the names of topics.
         limits: Maximum size of a message on each topic, in bytes.
+        letters: Makes dead letters.
         timeout_s: Time-out for the acknowledgement of a message.
     """
 
     def __init__(
-        self, settings: KafkaSettings, prefix: str, limits: Mapping[Name, int], *, timeout_s: float = 30.0
-    ) -> None:
+        self, settings: KafkaSettings, prefix: str, limits: Mapping[Name, int], letters: DeadLetters | None = None,
+        *, timeout_s: float = 30.0,
+    ) -> None:  # fmt: skip
         self._prefix = prefix
         self._wait_s = 2 * timeout_s  # by then the producer has given up on all messages
         self._limits = {name: min(limit, LARGEST_MESSAGE) - _OVERHEAD for name, limit in limits.items()}
+        self._letters = letters or DeadLetters(CardSettings())
         self._encoder = msgspec.json.Encoder()
         self._producer = KafkaProducer(
             settings,
@@ -221,15 +222,14 @@ class ResultPublisher:
         return missing or is_refusal(failure.error)
 
     def _set_aside(self, delivery: Delivery, reject: Reject, topic: str) -> None:
-        """Send a dead letter; a message that would be too large for its topic is truncated."""
-        headers = _headers(reject, topic)
-        key, value = reject.record.key, reject.record.value
-        room = self._limits[Name.DLQ] - sum(len(text) for _, text in headers) - len(key or b"")
-        if value is not None and len(value) > room:
-            headers.append((CUT_FROM, str(len(value)).encode()))
-            value = value[: max(room, 0)]
-        note = partial(delivery.note, headers=headers)
-        self._hand_over(note, self._prefix + Name.DLQ, value, key, headers=headers)
+        """Send a dead letter."""
+        record = reject.record
+        message = Unreadable(
+            topic, record.partition, record.offset, record.key, record.value, reject.kind, reject.reason,
+            card_number=reject.kind == CARD_NUMBER,
+        )  # fmt: skip
+        key, value, headers = self._letters.letter(message, self._limits[Name.DLQ])
+        self._hand_over(partial(delivery.note, headers=headers), self._prefix + Name.DLQ, value, key, headers=headers)
 
     def _send_again(self, delivery: Delivery, failure: DeliveryFailure) -> None:
         message, headers = failure.message, failure.headers
@@ -251,16 +251,3 @@ def _with_signals(decisions: Iterable[OutgoingDecision], delivery: Delivery) -> 
     note = delivery.note_decision
     for key, value, partition, signals in decisions:
         yield key, value, partition, [(SIGNALS, signals)] if signals else None, note
-
-
-def _headers(reject: Reject, topic: str) -> list[tuple[str, bytes]]:
-    """Return the reason in the format of Kafka Connect's dead-letter queues."""
-    fields = {
-        "topic": topic,
-        "partition": str(reject.record.partition),
-        "offset": str(reject.record.offset),
-        "stage": "VALUE_CONVERTER",
-        "exception.class.name": reject.kind,
-        "exception.message": reject.reason,
-    }
-    return [(f"__connect.errors.{name}", value.encode()) for name, value in fields.items()]

@@ -14,13 +14,14 @@ _TEXT_FIELDS = np.array([FIELDS.index(name) for name in TEXT])
 
 
 def read_regular(
-    values: Sequence[bytes], latest: NDArray[np.float64]
+    values: Sequence[bytes], latest: NDArray[np.float64], *, looks_for_cards: bool = True
 ) -> tuple[pa.RecordBatch | None, NDArray[np.bool_]]:
     """Read the transactions of messages.
 
     Args:
         values: n messages.
         latest: float64[n], for each the last event time that is not too far ahead.
+        looks_for_cards: Whether a message with a card number among its identifiers is not regular.
 
     Returns:
         The transactions if all messages are regular, else None; and bool[n], which of them are.
@@ -32,7 +33,9 @@ def read_regular(
     begin, size = np.empty((2, len(FIELDS), n), np.int32)
     whole, decimal = np.empty((len(WHOLE), n), np.int64), np.empty((len(DECIMAL), n))
     regular = np.empty(n, np.bool_)
-    other_address = read_transactions(data, starts, latest, *TABLES, begin, size, whole, decimal, regular)
+    other_address = read_transactions(
+        data, starts, latest, *TABLES, looks_for_cards, begin, size, whole, decimal, regular
+    )
     if not regular.all():
         return None, regular
     columns = _texts(data, begin, size)

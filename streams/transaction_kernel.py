@@ -1,9 +1,9 @@
 """Transactions in their regular form, read from JSON in one compiled pass that holds no lock.
 
 A message is regular if it is one object with known fields, each once; if its texts are printable ASCII without escapes,
-its integers have at most 18 digits and its decimals at most 15; and if `vedette.events` accepts it. Nearly all are. The
-kernel finds the regular messages and reads only them. All others, valid or not, are left to msgspec, which defines what
-a transaction is; tests compare the two.
+its integers have at most 18 digits and its decimals at most 15; if no identifier is a card number; and if
+`vedette.events` accepts it. Nearly all are. The kernel finds the regular messages and reads only them. All others,
+valid or not, are left to msgspec, which defines what a transaction is; tests compare the two.
 """
 
 from typing import Any, get_args
@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.transaction_schema import SCHEMA
+from streams.card_kernel import has_card_number
+from vedette.card_numbers import LENGTHS, SHORTEST
 from vedette.codes import COUNTRIES, CURRENCIES
 from vedette.events import MAX_AMOUNT, MAX_TIME, MIN_TIME, PAYING, Channel, Kind
 
@@ -82,6 +84,7 @@ TABLES = (
     ),
     10.0 ** np.arange(_MOST_DECIMAL_DIGITS + 1),
     np.array([max((names.index(name) for names in (WHOLE, DECIMAL) if name in names), default=0) for name in FIELDS]),
+    np.frombuffer(LENGTHS, np.uint8),
 )
 """Tables of the fields as arguments of the kernel, because a cached kernel does not notice changed constants."""
 
@@ -105,6 +108,8 @@ def read_transactions(  # noqa: C901, PLR0912, PLR0915, D417 — one pass; TABLE
     rules: NDArray[np.int64],
     powers: NDArray[np.float64],
     slots: NDArray[np.int64],
+    card_lengths: NDArray[np.uint8],
+    looks: bool,
     begin: NDArray[np.int32],
     size: NDArray[np.int32],
     whole: NDArray[np.int64],
@@ -117,7 +122,8 @@ def read_transactions(  # noqa: C901, PLR0912, PLR0915, D417 — one pass; TABLE
         data: The messages, one after the other.
         starts: int64[n + 1], where each begins.
         latest: float64[n], the last event time that is not too far ahead.
-        names: The first of TABLES; the others follow, up to `slots`.
+        names: The first of TABLES; the others follow, up to `card_lengths`.
+        looks: Whether a message with a card number among its identifiers is not regular.
         begin: int32[fields, n], filled with where each text begins in `data`.
         size: int32[fields, n], filled with its length; 0 or more for any value that is there, -1 for none.
         whole: int64[WHOLE, n], filled with integers; 0 where there is none.
@@ -210,6 +216,8 @@ def read_transactions(  # noqa: C901, PLR0912, PLR0915, D417 — one pass; TABLE
                     if named < 0:
                         break
                 elif not _is_valid(data, start, i, kind, channels, channel_edges, currencies, countries):
+                    break
+                if kind == _ID and looks and i - start >= SHORTEST and has_card_number(data, start, i, card_lengths):
                     break
                 begin[field, row] = start
                 size[field, row] = i - start

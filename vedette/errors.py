@@ -30,6 +30,10 @@ class InputError(VedetteError):
     """A file, row or message from outside is not valid."""
 
 
+class CardNumberError(InputError):
+    """An identifier is a card number, which is refused; the message does not repeat it."""
+
+
 class UnavailableError(VedetteError):
     """A part Vedette depends on (broker, Redis, mail server …) does not answer."""
 

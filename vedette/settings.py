@@ -135,6 +135,23 @@ class IdentitySettings(Section, frozen=True):
     ] = None
 
 
+class CardSettings(Section, frozen=True):
+    """`[cards]`: identifiers that are card numbers, in the gateway, the bridge, replays and the worker alike."""
+
+    numbers: Annotated[
+        Literal["refuse", "tokenise", "accept"],
+        Meta(description="what happens to them; `accept` only where ids merely look like card numbers"),
+    ] = "refuse"
+    key: Annotated[
+        Secret | None,
+        Meta(description="key of their tokens, the same everywhere: `vedette identity keygen`; also of ISO 8583"),
+    ] = None
+    dead_letter_key: Annotated[
+        Secret | None,
+        Meta(description="key that encrypts dead letters with card numbers; without it only a masked copy is kept"),
+    ] = None
+
+
 class FeatureSettings(Section, frozen=True):
     """`[features]`: the meaning of features; what is computed under another one does not fit."""
 
@@ -371,6 +388,7 @@ class Settings(Section, frozen=True):
     twilio: TwilioSettings = TwilioSettings()
     decisions: DecisionSettings = DecisionSettings()
     identity: IdentitySettings = IdentitySettings()
+    cards: CardSettings = CardSettings()
     features: FeatureSettings = FeatureSettings()
     worker: WorkerSettings = WorkerSettings()
     archive: ArchiveSettings = ArchiveSettings()

@@ -21,6 +21,7 @@ ENV_PREFIX = "VEDETTE_"
 
 RENAMED: dict[tuple[str, str], tuple[str, str]] = {
     ("incidents", "database"): ("database", "url"),
+    ("iso8583", "card_key"): ("cards", "key"),
     ("incidents", "database_password"): ("database", "password"),
     ("notify", "smtp_host"): ("smtp", "host"),
     ("notify", "smtp_port"): ("smtp", "port"),

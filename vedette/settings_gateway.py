@@ -56,10 +56,6 @@ class Iso8583Settings(Section, frozen=True):
     peers: Annotated[list[str], Meta(description="addresses or networks from which switches connect")] = msgspec.field(
         default_factory=lambda: ["127.0.0.1"]
     )
-    card_key: Annotated[
-        Secret | None,
-        Meta(description="key under which card numbers become account ids: `vedette identity keygen`"),
-    ] = None
     form: Annotated[str, Meta(description="how fields are written: ascii, binary, or a .toml file with exceptions")] = (
         "ascii"
     )

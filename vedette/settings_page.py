@@ -38,14 +38,16 @@ def reference() -> str:
 
 
 def describe(settings: Settings) -> str:
-    """Return the settings in force as TOML, with secrets hidden."""
+    """Return the settings in force as TOML, with the files of secrets and without secrets."""
     lines: list[str] = []
     for section in get_type_hints(Settings):
         lines.append(f"[{section}]")
         values = getattr(settings, section)
         for key, hint in get_type_hints(type(values)).items():
             value = getattr(values, key)
-            if hint == Secret | None:
+            if isinstance(value, Secret) and value.file:
+                lines.append(f"{key}_file = {_encoded(value.file)}")
+            elif hint == Secret | None:
                 lines.append(f"# {key} is {'set' if value else 'not set'}")
             else:
                 lines.append(f"{key} = {_encoded(value)}")

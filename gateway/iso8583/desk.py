@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from gateway.decision_gateway import DecisionGateway
 from gateway.metrics import GatewayMetrics
-from producers.iso8583.cards import CardTokens
 from producers.iso8583.form import Form
 from producers.iso8583.message import ADVICES, REQUESTS, CardMessage, NotAPaymentError, decode, encode, record_of
 from producers.iso8583.transaction import transaction_of
+from vedette.card_numbers import CardNumbers, CardTokens
 from vedette.client import ProblemError
 from vedette.clock import Clock
 from vedette.errors import InputError
@@ -36,17 +36,19 @@ class CardDesk:
         gateway: Decides.
         charge: Counts a payment of a peer; raises ProblemError if they are too many.
         form: How fields are written.
-        cards: Makes account ids.
+        tokens: Makes account ids.
+        cards: What happens to other identifiers that are card numbers.
         clock: The clock.
         metrics: Counts what happens.
     """
 
     def __init__(
         self, settings: Iso8583Settings, gateway: DecisionGateway, charge: Callable[[str, int], None], form: Form,
-        cards: CardTokens, clock: Clock, metrics: GatewayMetrics,
+        tokens: CardTokens, cards: CardNumbers, clock: Clock, metrics: GatewayMetrics,
     ) -> None:  # fmt: skip
         self._settings, self._gateway, self._charge = settings, gateway, charge
-        self._form, self._cards, self._clock, self._metrics = form, cards, clock, metrics
+        self._form, self._tokens, self._cards = form, tokens, cards
+        self._clock, self._metrics = clock, metrics
         self._codes: dict[Action, str] = {
             "approve": settings.approve, "challenge": settings.challenge, "review": settings.review,
             "decline": settings.decline,
@@ -77,7 +79,8 @@ class CardDesk:
 
     async def _code(self, message: CardMessage, peer: str, started: float) -> str:
         try:
-            transaction = transaction_of(record_of(message, self._cards, self._clock.now_ms()))
+            record = record_of(message, self._tokens, self._clock.now_ms())
+            transaction = self._cards.admit(transaction_of(record))
             self._charge(f"iso8583 {peer}", 1)
             deadline_s = self._settings.deadline_ms / 1000
             if message.type in ADVICES or transaction.kind == "reversal":  # it says what has happened already

@@ -9,12 +9,15 @@ import numpy as np
 from producers import records
 from producers.bridge.copying import ForeignMessage
 from producers.bridge.decoding import Decode
-from producers.converter import Converter
+from producers.converter import IS_CARD_NUMBER, Converter
 from producers.frame import rows_to_labels, rows_to_transactions
 from producers.mapping import Mapping
-from vedette.errors import InputError
+from vedette.card_numbers import REFUSE, CardNumbers, masked
+from vedette.errors import CardNumberError, InputError
 from vedette.events import Label, Transaction
 
+CARD_NUMBER = CardNumberError.__name__
+"""Kind of a refusal because of a card number."""
 METADATA = ("$topic", "$partition", "$offset", "$timestamp", "$key")
 """Names by which a mapping reaches what a message has beside its value."""
 
@@ -25,6 +28,8 @@ class Refused:
 
     message: ForeignMessage
     reason: str
+    kind: str = "ValidationError"
+    """Name of the kind of error."""
 
 
 @dataclass(slots=True)
@@ -45,12 +50,13 @@ class Conversion:
     Args:
         mapping: The mapping; its columns are paths into the messages, or METADATA.
         decode: Reads the value of a message.
+        cards: What happens to identifiers that are card numbers.
 
     Raises:
         InputError: The mapping counts rows, which a topic has no first one of.
     """
 
-    def __init__(self, mapping: Mapping, decode: Decode) -> None:
+    def __init__(self, mapping: Mapping, decode: Decode, cards: CardNumbers = REFUSE) -> None:
         for name, source in mapping.fields.items():
             if source.row_number:
                 raise InputError(
@@ -59,7 +65,7 @@ class Conversion:
                 )
         self._mapping = mapping
         self._decode = decode
-        self._converter = Converter(mapping, None, None)
+        self._converter = Converter(mapping, None, None, cards)
 
     def convert(self, messages: Sequence[ForeignMessage]) -> Bridged:
         """Return the events of messages, in their order.
@@ -78,12 +84,13 @@ class Conversion:
                 rows.append(self._decode(message.value) | _metadata(message))
                 good.append(message)
             except ValueError as error:
-                result.refused.append(Refused(message, str(error)))
+                result.refused.append(Refused(message, masked(str(error))))
         if not rows:
             return result
 
         def refuse(row: int, column: str, value: str, reason: str) -> None:
-            result.refused.append(Refused(good[row], f"{column or 'the message'} {value!r} {reason}"))
+            kind = CARD_NUMBER if reason == IS_CARD_NUMBER else "ValidationError"
+            result.refused.append(Refused(good[row], masked(f"{column or 'the message'} {value!r} {reason}"), kind))
 
         table, wrong = records.table(rows, self._mapping.columns())
         before = len(result.refused)

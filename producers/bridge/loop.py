@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from producers.bridge.conversion import Bridged, Conversion, Refused
+from adapters.dead_letters import DeadLetters, Unreadable
+from producers.bridge.conversion import CARD_NUMBER, Bridged, Conversion, Refused
 from producers.bridge.copying import CopiedMessage, CopyProgress, ForeignMessage, TransactionalCopy
 from vedette.clock import Clock
 from vedette.settings import Settings
@@ -14,9 +15,6 @@ from vedette.topics import Name
 
 _OVERHEAD = 4_096
 """Bytes reserved in a dead letter for key, headers and the framing of the log."""
-
-CUT_FROM = "vedette.cut-from"
-"""Header of a dead letter with a truncated message: the original number of bytes."""
 
 
 @dataclass
@@ -64,6 +62,7 @@ class Bridge(TransactionalCopy[BridgeProgress, Bridged]):
         clock: Clock, log: Any,
     ) -> None:  # fmt: skip
         self._conversion = conversion
+        self._letters = DeadLetters(settings.cards)
         self._encode = msgspec.json.Encoder().encode
         prefix = settings.topics.prefix
         self._to = {name: prefix + name for name in (Name.TRANSACTIONS, Name.LABELS, Name.DLQ)}
@@ -87,25 +86,10 @@ class Bridge(TransactionalCopy[BridgeProgress, Bridged]):
         self._progress.add(given)
 
     def _dead_letter(self, refused: Refused) -> CopiedMessage:
-        """Return a dead letter; a message that would be too large for its topic is truncated."""
-        message, headers = refused.message, _headers(refused)
-        value = message.value
-        room = self._settings.topics.max_message_bytes - _OVERHEAD
-        room -= sum(len(text) for _, text in headers) + len(message.key or b"")
-        if value is not None and len(value) > room:
-            headers.append((CUT_FROM, str(len(value)).encode()))
-            value = value[: max(room, 0)]
-        return CopiedMessage(self._to[Name.DLQ], value, message.key, headers)
-
-
-def _headers(refused: Refused) -> list[tuple[str, bytes]]:
-    """Return the reason in the format of Kafka Connect's dead-letter queues."""
-    fields = {
-        "topic": refused.message.topic,
-        "partition": str(refused.message.partition),
-        "offset": str(refused.message.offset),
-        "stage": "VALUE_CONVERTER",
-        "exception.class.name": "ValidationError",
-        "exception.message": refused.reason,
-    }
-    return [(f"__connect.errors.{name}", value.encode()) for name, value in fields.items()]
+        message = refused.message
+        unreadable = Unreadable(
+            message.topic, message.partition, message.offset, message.key, message.value, refused.kind, refused.reason,
+            card_number=refused.kind == CARD_NUMBER,
+        )  # fmt: skip
+        letter = self._letters.letter(unreadable, self._settings.topics.max_message_bytes - _OVERHEAD)
+        return CopiedMessage(self._to[Name.DLQ], letter.value, letter.key, letter.headers)

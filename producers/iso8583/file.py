@@ -10,11 +10,11 @@ import pyarrow as pa
 
 from producers import records
 from producers.converter import Converter, RejectedRow
-from producers.iso8583.cards import CardTokens
 from producers.iso8583.form import Form, load_form
 from producers.iso8583.message import REQUESTS, decode, record_of
 from producers.mapping import Mapping
 from producers.open_file import opened
+from vedette.card_numbers import CardTokens
 from vedette.clock import parse_time
 from vedette.errors import InputError
 from vedette.settings_base import Secret

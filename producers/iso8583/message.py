@@ -10,8 +10,8 @@ from typing import Any
 
 import iso8583
 
-from producers.iso8583.cards import CardTokens
 from producers.iso8583.form import Form
+from vedette.card_numbers import CardTokens
 from vedette.codes import country_code
 from vedette.errors import InputError
 
@@ -88,7 +88,7 @@ def record_of(message: CardMessage, cards: CardTokens, near_ms: int) -> dict[str
     """Return what may be kept of a request: its fields as `de3` and so on, and what they mean.
 
     `id` is acquirer, trace number and time of transmission, `original` the id of what a reversal takes back, `account`
-    the card's token and last four digits, `amount` minor units without what a partial reversal leaves standing.
+    the card's token, `amount` minor units without what a partial reversal leaves standing.
 
     Args:
         message: A message.

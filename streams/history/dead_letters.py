@@ -1,14 +1,18 @@
 """The dead-letter topic: list, find and replay dead letters."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
+from adapters.dead_letters import ENCRYPTED, MASKED, DeadLetters
 from adapters.kafka_producer import KafkaProducer
 from adapters.kafka_reader import TopicReader, commit_offsets, committed_offsets
+from vedette.card_numbers import CardNumbers, holds_card_number
 from vedette.errors import InputError
+from vedette.events import Label, Transaction
+from vedette.reading import read_label, read_transaction
 from vedette.settings import Settings
 from vedette.topics import Name
 
@@ -31,6 +35,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     key: bytes | None
     value: bytes | None
+    encrypted: bool = False
+    """It is encrypted, and key and value are not shown."""
+    masked: bool = False
+    """Its card numbers were cut to ten digits when it was set aside, so it cannot be replayed."""
 
     @property
     def id(self) -> str:
@@ -38,18 +46,24 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.partition}:{self.offset}"
 
 
-def letters(settings: Settings, *, fresh: bool = False, reason: str = "") -> Iterator[DeadLetter]:
+def letters(
+    settings: Settings, *, fresh: bool = False, reason: str = "", decrypt: bool = False
+) -> Iterator[DeadLetter]:
     """Yield the dead letters, partition by partition, oldest first.
 
     Args:
         settings: Settings of the broker.
         fresh: Yield only letters that were not replayed yet.
         reason: Yield only letters whose reason contains this text.
+        decrypt: Decrypt letters with card numbers, by `[cards] dead_letter_key`.
 
     Raises:
+        SettingsError: A letter is encrypted under a key that is not in the settings.
+        StateError: An encrypted letter was changed.
         UnavailableError: The broker or the topic is not available.
     """
     group, name = _group(settings), settings.topics.prefix + Name.DLQ
+    key = DeadLetters(settings.cards) if decrypt else None
     with closing(TopicReader(settings, Name.DLQ)) as reader:
         offsets = reader.offsets
         if fresh:
@@ -60,29 +74,69 @@ def letters(settings: Settings, *, fresh: bool = False, reason: str = "") -> Ite
             }
         for messages in reader.read(offsets):
             for message in messages:
-                letter = _letter(message)
+                letter = _letter(message, key)
                 if reason.lower() in letter.reason.lower():
                     yield letter
 
 
-def find(settings: Settings, identifier: str) -> DeadLetter:
-    """Return one dead letter by its id.
+def find(settings: Settings, identifier: str, *, decrypt: bool = False) -> DeadLetter:
+    """Return one dead letter by its id; see letters.
 
     Raises:
         InputError: There is no such letter.
     """
     for letter in letters(settings):
         if letter.id == identifier:
-            return letter
+            if not (decrypt and letter.encrypted):
+                return letter
+            return next(one for one in letters(settings, decrypt=True) if one.id == identifier)
     raise InputError(f"there is no dead letter {identifier!r}", remedy="`vedette dlq list` shows the ids there are")
 
 
+class Replayable(NamedTuple):
+    """What a replay sends of the chosen letters, and what it leaves."""
+
+    sent: list[DeadLetter]
+    left: list[DeadLetter]
+    """Encrypted ones, those of which only a masked copy is left, and those whose card numbers are refused still."""
+
+
+def replayable(settings: Settings, chosen: list[DeadLetter]) -> Replayable:
+    """Return the letters as they would be sent: card numbers in transactions and labels are tokens, or not sent.
+
+    Letters of other topics go back as they came, to where they came from.
+    """
+    cards, prefix = CardNumbers(settings.cards), settings.topics.prefix
+    sent, left = [], []
+    for letter in chosen:
+        reader = _READERS.get(letter.topic.removeprefix(prefix))
+        held = cards.looks and (holds_card_number(letter.value) or holds_card_number(letter.key))
+        if letter.encrypted or letter.masked:
+            left.append(letter)
+        elif reader is None or not held:
+            sent.append(letter)
+        else:
+            try:
+                event = cards.admit(reader(letter.value or b""))
+            except InputError:
+                left.append(letter)
+            else:
+                value, key = msgspec.json.encode(event), event.account_id.encode()
+                sent.append(msgspec.structs.replace(letter, key=key, value=value))
+    return Replayable(sent, left)
+
+
+_READERS: dict[str, Callable[[bytes], Transaction | Label]] = {
+    Name.TRANSACTIONS: read_transaction, Name.LABELS: read_label,
+}  # fmt: skip
+
+
 def replay(settings: Settings, chosen: list[DeadLetter], *, remember: bool) -> None:
-    """Replay letters to their source topics unchanged, with a header that names the dead letter.
+    """Replay letters to their source topics, with a header that names the dead letter.
 
     Args:
         settings: Settings of the broker.
-        chosen: The letters to replay.
+        chosen: The letters to replay, see replayable.
         remember: Whether everything up to the last one of each partition counts as replayed from now on.
 
     Raises:
@@ -105,9 +159,13 @@ def _group(settings: Settings) -> str:
     return f"{settings.worker.group}-dlq"
 
 
-def _letter(message: Any) -> DeadLetter:
+def _letter(message: Any, decrypt: DeadLetters | None) -> DeadLetter:
     headers = {name: value.decode(errors="replace") for name, value in message.headers() or () if value is not None}
     origin = {name.removeprefix(_HEADERS): value for name, value in headers.items() if name.startswith(_HEADERS)}
+    key, value = message.key(), message.value()
+    encrypted = ENCRYPTED in headers
+    if encrypted:
+        key, value = (None, None) if decrypt is None else decrypt.decrypted(value, headers)
     return DeadLetter(
         partition=message.partition(),
         offset=message.offset(),
@@ -116,6 +174,8 @@ def _letter(message: Any) -> DeadLetter:
         source=f"{origin.get('partition', '?')}:{origin.get('offset', '?')}",
         kind=origin.get("exception.class.name", ""),
         reason=origin.get("exception.message", ""),
-        key=message.key(),
-        value=message.value(),
+        key=key,
+        value=value,
+        encrypted=encrypted and decrypt is None,
+        masked=MASKED in headers,
     )

@@ -13,6 +13,7 @@ from adapters.kafka_reader import TopicReader
 from decisions.policy_form import ACTIONS
 from features.history import ROW, History, opened
 from streams.decode import RawMessage, decode_labels, decode_transactions
+from vedette.card_numbers import CardNumbers
 from vedette.clock import DAY
 from vedette.errors import InputError
 from vedette.events import EXTRA, Action
@@ -74,6 +75,7 @@ def past(
         InputError: There are no transactions, or the decisions topic has other messages.
         UnavailableError: The broker or a topic is not available.
     """
+    cards = CardNumbers(settings.cards)
     with ExitStack() as stack:
 
         def messages(topic: Name) -> Iterator[list[Any]]:
@@ -84,18 +86,23 @@ def past(
                 show(read := read + len(piece))
 
         transactions = _transactions(
-            messages(Name.TRANSACTIONS), start_ms, end_ms, extra, settings.worker.max_future_s * 1000
+            messages(Name.TRANSACTIONS), start_ms, end_ms, extra, settings.worker.max_future_s * 1000, cards
         )
-        labels = pa.RecordBatchReader.from_batches(_LABELS, _labels(messages(Name.LABELS)))
+        labels = pa.RecordBatchReader.from_batches(_LABELS, _labels(messages(Name.LABELS), cards))
         decided = pa.RecordBatchReader.from_batches(RECORDED, _decisions(messages(Name.DECISIONS)))
         yield stack.enter_context(opened(transactions, scratch, labels=labels, beside=decided, once=True))
 
 
 def _transactions(
-    pieces: Iterator[list[Any]], start_ms: int, end_ms: int, extra: tuple[str, ...], max_future_ms: float
+    pieces: Iterator[list[Any]],
+    start_ms: int,
+    end_ms: int,
+    extra: tuple[str, ...],
+    max_future_ms: float,
+    cards: CardNumbers,
 ) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
-        read, _ = decode_transactions([_message(message) for message in piece], max_future_ms)
+        read, _ = decode_transactions([_message(message) for message in piece], max_future_ms, cards)
         batch = read.batch
         for name, kind in _NO_LABEL.items():
             batch = batch.append_column(name, pa.nulls(len(batch), kind))
@@ -106,9 +113,9 @@ def _transactions(
         yield batch.filter(pa.array((time >= start_ms) & (time < end_ms)))
 
 
-def _labels(pieces: Iterator[list[Any]]) -> Iterator[pa.RecordBatch]:
+def _labels(pieces: Iterator[list[Any]], cards: CardNumbers) -> Iterator[pa.RecordBatch]:
     for piece in pieces:
-        labels, _, _ = decode_labels([_message(message) for message in piece])
+        labels, _, _ = decode_labels([_message(message) for message in piece], cards)
         yield _batch([(label.transaction_id, label.fraud, label.labelled_at) for label in labels], _LABELS)
 
 

@@ -20,7 +20,8 @@ from tests.conftest import SettingsFor, wait_for
 from vedette.client import Answer, GatewayClient, ProblemError
 from vedette.clock import SystemClock
 from vedette.events import Decision, Transaction
-from vedette.settings import Settings
+from vedette.settings import CardSettings, Settings
+from vedette.settings_base import Secret
 from vedette.topics import Name
 
 WITHIN_S = 120.0
@@ -126,7 +127,11 @@ def status_of(client: GatewayClient, transaction_id: str) -> int:
 
 def new_bank(settings: Settings, directory: Path) -> Bank:
     """A bank on a broker, without processes yet."""
-    settings = gateway_settings(settings, directory)
+    for name in ("card-key", "letter-key"):
+        (directory / name).write_text(name.ljust(40, "."), encoding="ascii")
+    key, letters = (Secret(file=str(directory / name)) for name in ("card-key", "letter-key"))
+    cards = CardSettings(numbers="tokenise", key=key, dead_letter_key=letters)
+    settings = msgspec.structs.replace(gateway_settings(settings, directory), cards=cards)
     apply(settings)
     api_key = create(settings, "card switch", "payments", [], days=1).api_key
     return Bank(settings, directory, api_key)

@@ -3,10 +3,15 @@
 import msgspec
 import pytest
 
+from streams.history.run_output import Topics
 from tests.conftest import wait_for
 from tests.gateway.conftest import PATIENT_MS, Bank, decided, payment
+from vedette.card_numbers import CardTokens, has_card_number
 from vedette.client import ProblemError
 from vedette.events import Label
+from vedette.topics import Name
+
+CARDS = ("4111111111111111", "5555555555554444", "378282246310005")
 
 
 def test_a_payment_is_answered_with_the_decision_of_the_log(open_bank: Bank) -> None:
@@ -74,6 +79,31 @@ def test_a_payment_that_cannot_be_read_is_refused_in_the_words_of_a_dead_letter(
     with open_bank.client(open_bank.gateways[0]) as client, pytest.raises(ProblemError) as refused:
         client.decide(payment(event_time=4_000_000_000_000))
     assert "ahead of the message's own time" in refused.value.problem.detail
+
+
+def test_card_numbers_become_tokens_at_the_door(open_bank: Bank) -> None:
+    """No topic and no log has one; the payment is found under it; among vendor features it is refused."""
+    paid = payment(CARDS[0], account_id=CARDS[1], payee=f"card {CARDS[2]}")
+    tokens = CardTokens(open_bank.settings.cards.key)
+    with open_bank.client(open_bank.gateways[0]) as client:
+        answer = decided(client, paid)
+        assert answer.transaction_id == tokens.account_of(CARDS[0])
+        assert client.look_up(CARDS[0]).transaction_id == answer.transaction_id
+        with pytest.raises(ProblemError) as refused:
+            client.decide(payment(extra={"pan": float(CARDS[0])}))
+        assert (refused.value.problem.status, refused.value.problem.type) == (422, "urn:vedette:problem:card-number")
+        assert refused.value.problem.field == "extra"
+        with pytest.raises(ProblemError) as unreadable:
+            client.decide(payment(account_id=f" {CARDS[0]}"))
+        assert not has_card_number(str(unreadable.value.problem))
+    topics = Topics(open_bank.settings)
+    try:
+        kept = [part for name in Name for m in topics.messages(name) for part in (m.key(), m.value())]
+    finally:
+        topics.close()
+    assert any(part and tokens.account_of(CARDS[1]).encode() in part for part in kept)
+    logged = [open_bank.gateways[0].log.read_bytes(), open_bank.workers[0].log.read_bytes()]
+    assert not any(card.encode() in part for card in CARDS for part in [*kept, *logged] if part)
 
 
 def test_an_id_that_nobody_knows_is_404(open_bank: Bank) -> None:

@@ -18,13 +18,12 @@ from structlog.testing import capture_logs
 from adapters.http_tls import TlsFiles
 from gateway.iso8583.listener import CardListener
 from stack.process import free_ports
-from tests.card_messages import CARD, KEY, framed, message, reversal
+from tests.card_messages import CARD, framed, message, reversal
 from tests.certificates import certificate, trusting
 from tests.conftest import wait_for
 from tests.gateway.conftest import PATIENT_MS, WITHIN_S, Bank
 from vedette.clock import SystemClock, format_time
 from vedette.errors import InputError, SettingsError
-from vedette.settings_base import Secret
 from vedette.settings_gateway import Iso8583Settings
 
 
@@ -338,9 +337,7 @@ def now(**changes: str | None) -> dict[str, str | None]:
 @pytest.fixture
 def cards(bank: Bank) -> Bank:
     """The bank, with a listener for card switches."""
-    (bank.directory / "card-key").write_text(KEY, encoding="ascii")
-    key = Secret(file=str(bank.directory / "card-key"))
-    own = Iso8583Settings(port=free_ports(1)[0], card_key=key, deadline_ms=PATIENT_MS)
+    own = Iso8583Settings(port=free_ports(1)[0], deadline_ms=PATIENT_MS)
     bank.settings = msgspec.structs.replace(bank.settings, iso8583=own)
     return bank
 

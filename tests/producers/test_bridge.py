@@ -22,6 +22,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorP
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
+from adapters.dead_letters import MASKED
 from adapters.kafka_client import client_config
 from producers.bridge.conversion import Conversion
 from producers.bridge.decoding import decoder
@@ -32,8 +33,10 @@ from stack.schema_registry import SchemaRegistry
 from stack.state import StackState
 from stack.topics import apply
 from stack.worker import WorkerProcess
+from tests.card_messages import CARD
 from tests.conftest import SettingsFor, wait_for
 from tests.producers.conftest import committed_messages
+from vedette.card_numbers import masked
 from vedette.clock import SystemClock, parse_time
 from vedette.errors import InputError, UnavailableError
 from vedette.events import Transaction
@@ -171,12 +174,12 @@ def test_a_foreign_topic_becomes_transactions_once(bank: Bank) -> None:
     bank.send(
         authorisation(2, event={"id": "e2", "type": "AUTH", "at": "2024-07-01T12:00:02Z", "fraud": True}),
         authorisation(3, event={"type": "PING"}), authorisation(4, amounts=[]), authorisation(5, shop={"id": ["x"]}),
-        b"\x00\x00\x00\x00\x01" + authorisation(6), b"\xff\x00",
+        b"\x00\x00\x00\x00\x01" + authorisation(6), b"\xff\x00", authorisation(7, card={"account": CARD}),
         partition=2,
     )  # fmt: skip
     progress = bank.bridge()
     counts = (progress.transactions, progress.labels, progress.refused, progress.tombstones, progress.left_out)
-    assert counts == (3, 1, 5, 1, 1)
+    assert counts == (3, 1, 6, 1, 1)
     assert set((progress.lag or {}).values()) == {0}
     by_id = {event.transaction_id: event for event in bank.transactions()}
     assert sorted(by_id) == ["e1", "e2", "e6"]
@@ -192,10 +195,13 @@ def test_a_foreign_topic_becomes_transactions_once(bank: Bank) -> None:
         ]
         for letter in letters
     }
-    assert reasons.keys() == {(b"0", b"2"), (b"0", b"3"), (b"2", b"2"), (b"2", b"3"), (b"2", b"5")}
+    assert reasons.keys() == {(b"0", b"2"), (b"0", b"3"), (b"2", b"2"), (b"2", b"3"), (b"2", b"5"), (b"2", b"6")}
     assert reasons[b"2", b"2"] == b"amounts[0].currency '' is empty"
     assert reasons[b"2", b"3"] == b"shop.id '' is a list, not a value: name one of its elements"
     assert b"is not JSON" in reasons[b"0", b"2"]
+    assert reasons[b"2", b"6"].startswith(f"card.account '{masked(CARD)}' is a card number".encode())
+    assert [MASKED in letter for letter in letters].count(True) == 1
+    assert not any(CARD.encode() in message.value() for message in bank.read(Name.DLQ))
     again = bank.bridge()
     assert (again.transactions, again.commits) == (0, 0)
 

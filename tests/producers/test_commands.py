@@ -15,6 +15,8 @@ from producers.files import write_parquet
 from producers.simulation import Simulation
 from producers.simulator import simulate
 from tests.card_messages import CARD, KEY, framed, message, reversal
+from vedette.card_numbers import CardTokens, masked
+from vedette.settings_base import Secret
 
 Read = Callable[..., list[Any]]
 DEADLINE_S = 60
@@ -24,10 +26,10 @@ DEADLINE_S = 60
 def start(environ: dict[str, str], tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Starts `vedette` with these arguments, in a separate folder."""
 
-    def run(*arguments: str) -> subprocess.Popen[str]:
+    def run(*arguments: str, **more: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             [sys.executable, "-c", "from cli.main import main; main()", *arguments],
-            env=os.environ | environ,
+            env=os.environ | environ | more,
             cwd=tmp_path,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -70,6 +72,35 @@ def test_replay_sends_a_file_and_counts_what_it_rejects(
     assert "TX_AMOUNT,much" in (tmp_path / "x.rejects.csv").read_text(encoding="utf-8")
     assert "1 rows were rejected; see x.rejects.csv" in err
     assert (len(read_topic("transactions")), len(read_topic("labels"))) == (1, 1)
+
+
+@pytest.mark.parametrize("numbers", ["refuse", "tokenise"])
+def test_replay_sends_no_card_number(
+    start: Callable[..., subprocess.Popen[str]], tmp_path: Path, read_topic: Read, numbers: str
+) -> None:
+    """Accounts that are card numbers are refused, and masked among the rejected rows, or are sent as tokens."""
+    (tmp_path / "x.csv").write_text(
+        "TRANSACTION_ID,TX_DATETIME,CUSTOMER_ID,TERMINAL_ID,TX_AMOUNT,TX_FRAUD,TX_FRAUD_SCENARIO\n"
+        f"1,2018-04-01 00:00:31,{CARD},3156,57.16,1,1\n2,2018-04-01 00:00:32,596,3156,57.16,0,0\n",
+        encoding="utf-8",
+    )
+    key = Secret(text="the key of card numbers of this test")
+    process = start(
+        "replay", "x.csv", "--mapping", "handbook", "--json",
+        VEDETTE_CARDS__NUMBERS=numbers, VEDETTE_CARDS__KEY=key.value,
+    )  # fmt: skip
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    sent = read_topic("transactions")
+    accounts = {json.loads(message.value())["account_id"] for message in sent}
+    if numbers == "tokenise":
+        assert accounts == {"596", CardTokens(key).account_of(CARD)}
+    else:
+        assert accounts == {"596"}
+        rejected = (tmp_path / "x.rejects.csv").read_text(encoding="utf-8")
+        assert f"{masked(CARD)},is a card number" in rejected
+        assert CARD not in rejected
+    assert CARD not in out + err + str([(message.key(), message.value()) for message in sent])
 
 
 def test_replay_sends_messages_of_iso_20022_and_iso_8583(

@@ -6,6 +6,7 @@ from typing import Protocol
 import msgspec
 import pytest
 
+from adapters.dead_letters import DeadLetters
 from decisions.rollout import Rollout, StaticStrategies
 from decisions.strategy import Strategy
 from features.store import RedisStore
@@ -17,6 +18,7 @@ from streams.pipeline import Pipeline
 from streams.publish import ResultPublisher
 from streams.topic_check import check_topics
 from tests.conftest import SettingsFor
+from vedette.card_numbers import CardNumbers
 from vedette.settings import Settings
 
 PARTITIONS = 2
@@ -58,7 +60,9 @@ def pipeline(strategy: Strategy) -> Iterator[MakePipeline]:
         stores.append(RedisStore(settings.redis))
         logs.append(DecisionLog(settings))
         prefix = settings.topics.prefix
-        publishers[prefix] = publishers.get(prefix) or ResultPublisher(settings.kafka, prefix, check_topics(settings))
+        publishers[prefix] = publishers.get(prefix) or ResultPublisher(
+            settings.kafka, prefix, check_topics(settings), DeadLetters(settings.cards)
+        )
         return Pipeline(
             store=stores[-1],
             decisions=logs[-1],
@@ -68,6 +72,7 @@ def pipeline(strategy: Strategy) -> Iterator[MakePipeline]:
             prefix=settings.redis.prefix,
             cache_accounts=settings.worker.cache_accounts,
             max_future_ms=settings.worker.max_future_s * 1000,
+            cards=CardNumbers(settings.cards),
         )
 
     yield make

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
+from adapters.dead_letters import CUT_FROM
 from adapters.kafka_client import client_config
 from stack.local import LocalStack
 from stack.state import StackState
@@ -17,7 +18,7 @@ from stack.topics import apply
 from streams.arrow import next_source, read, write, write_within
 from streams.decode import Reject
 from streams.history.run_output import RunInput, Topics, read_output
-from streams.publish import CUT_FROM, OutgoingDecision, OutgoingMessages, ResultPublisher
+from streams.publish import OutgoingDecision, OutgoingMessages, ResultPublisher
 from streams.topic_check import check_topics
 from tests.conftest import SettingsFor, running, wait_for
 from tests.streams.conftest import PARTITIONS, MakePipeline, NewDeployment

@@ -158,10 +158,11 @@ def test_a_closed_set_takes_any_case_and_nothing_else(section: str, key: str, va
 
 
 def test_the_closed_sets_are_known() -> None:
-    """The three settings with a closed set of values are declared as such."""
+    """The four settings with a closed set of values are declared as such."""
     assert [(section, key) for section, key, _ in choices()] == [
         ("kafka", "security_protocol"),
         ("kafka", "sasl_mechanism"),
+        ("cards", "numbers"),
         ("mfa", "factors"),
     ]
 
