@@ -61,7 +61,7 @@ def _is_digit(byte: int) -> bool:
 
 @numba.njit(cache=True, nogil=True)
 def _is_part(byte: int) -> bool:
-    return bool(48 <= byte <= 57 or byte == 32 or byte == 45)
+    return bool(48 <= byte <= 57 or byte == 32 or byte == 45)  # noqa: PLR1714 — compiled
 
 
 @numba.njit(cache=True, nogil=True)
