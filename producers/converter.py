@@ -147,7 +147,9 @@ class Converter:
             else:
                 continue
             if bad.any():
-                faults.add(bad, name, column, IS_CARD_NUMBER)
+                source = self._mapping.fields.get(name)
+                shown = ", ".join(source.names()) if source else name.removeprefix(EXTRA)
+                faults.add(bad, shown or name, column, IS_CARD_NUMBER)
 
     def _column(
         self,

@@ -98,7 +98,7 @@ def test_replay_sends_no_card_number(
     else:
         assert accounts == {"596"}
         rejected = (tmp_path / "x.rejects.csv").read_text(encoding="utf-8")
-        assert f"{masked(CARD)},is a card number" in rejected
+        assert f'CUSTOMER_ID,{masked(CARD)},"is a card number' in rejected
         assert CARD not in rejected
     assert CARD not in out + err + str([(message.key(), message.value()) for message in sent])
 
