@@ -14,6 +14,7 @@ from streams.preview import Previews
 from streams.preview_http import build_preview_app
 from streams.warmup import warm_up
 from vedette import Clock, Settings
+from vedette.card_numbers import CardNumbers
 from vedette.errors import SettingsError
 
 
@@ -41,7 +42,7 @@ def run_preview(settings: Settings, clock: Clock) -> None:
     previews = Previews(
         store, strategies, partitions=settings.topics.partitions, prefix=settings.redis.prefix,
         max_future_ms=settings.worker.max_future_s * 1000, label_delay=settings.features.label_delay,
-        identity=identity, clock=clock,
+        identity=identity, clock=clock, cards=CardNumbers(settings.cards),
     )  # fmt: skip
     for partition in range(settings.topics.partitions):
         store.check_identity(partition, identity.fingerprint)

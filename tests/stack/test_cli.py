@@ -55,11 +55,14 @@ def test_foreground_stack_ends_in_order(number: signal.Signals, tmp_path: Path) 
         [*VEDETTE, "stack", "up", "--dir", str(tmp_path)], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        printed = [process.stdout.readline().split("=")[0] for _ in range(4)]
+        printed = [process.stdout.readline().split("=")[0] for _ in range(7)]
         process.send_signal(number)
         assert process.wait(60) == 0
     assert printed == [
         "VEDETTE_IDENTITY__KEY_FILE",
+        "VEDETTE_CARDS__KEY_FILE",
+        "VEDETTE_CARDS__DEAD_LETTER_KEY_FILE",
+        "VEDETTE_CARDS__NUMBERS",
         "VEDETTE_KAFKA__BOOTSTRAP_SERVERS",
         "VEDETTE_REDIS__URL",
         "VEDETTE_TOPICS__PARTITIONS",
