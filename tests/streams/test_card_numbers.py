@@ -120,7 +120,7 @@ def test_dead_letters_are_encrypted(process: Callable[[CardSettings], tuple[Sett
     assert (opened["0:4"].key, opened["0:4"].value) == (CARD.encode(), PAYMENTS[4])
     assert find(settings, chosen[0].id, decrypt=True).value in PAYMENTS
     assert replayable(settings, chosen).sent == []
-    assert [one.source for one in replayable(settings, list(opened.values())).left] == ["0:3", "0:4"]
+    assert sorted(one.source for one in replayable(settings, list(opened.values())).left) == ["0:3", "0:4"]
     accepting = msgspec.structs.replace(settings, cards=CardSettings(numbers="accept"))
     with pytest.raises(SettingsError, match="dead_letter_key is not set"):
         list(letters(accepting, decrypt=True))
