@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from vedette.card_numbers import holds_card_number, masked, masked_bytes
 from vedette.errors import SettingsError, StateError
-from vedette.settings import CardSettings
+from vedette.settings_cards import CardSettings
 
 CUT_FROM = "vedette.cut-from"
 """Header of a dead letter with a truncated message: the original number of bytes."""

@@ -27,7 +27,6 @@ from vedette.errors import UnavailableError
 from vedette.settings import (
     ArchiveSettings,
     AuditSettings,
-    CardSettings,
     ConsoleSettings,
     DatabaseSettings,
     IdentitySettings,
@@ -42,6 +41,7 @@ from vedette.settings import (
     TwilioSettings,
 )
 from vedette.settings_base import Secret
+from vedette.settings_cards import CardSettings
 from vedette.settings_file import ENV_PREFIX
 from vedette.settings_gateway import PreviewSettings
 from vedette.settings_page import describe

@@ -18,8 +18,9 @@ from stack.local import LocalStack
 from stack.redis_server import RedisKind
 from stack.state import StackState, owned, read_state, status
 from vedette.errors import UnavailableError, VedetteError
-from vedette.settings import CardSettings, IdentitySettings, KafkaSettings, RedisSettings, Settings
+from vedette.settings import IdentitySettings, KafkaSettings, RedisSettings, Settings
 from vedette.settings_base import Secret
+from vedette.settings_cards import CardSettings
 from vedette.settings_file import ENV_PREFIX
 
 _START_WITHIN_S = 120.0

@@ -16,7 +16,8 @@ from streams.decode import CARD_NUMBER, Reject
 from streams.own_decisions import SIGNALS
 from vedette.errors import DeliveryError
 from vedette.events import Alert
-from vedette.settings import CardSettings, KafkaSettings
+from vedette.settings import KafkaSettings
+from vedette.settings_cards import CardSettings
 from vedette.topics import Name
 
 LARGEST_MESSAGE = 16_000_000

@@ -14,8 +14,8 @@ import msgspec
 
 from vedette.errors import CardNumberError, SettingsError
 from vedette.events import EXACT_FIELDS, LONGEST_ID, Event, Transaction
-from vedette.settings import CardSettings
 from vedette.settings_base import Secret
+from vedette.settings_cards import CardSettings
 
 SHORTEST = 14
 LONGEST = 19

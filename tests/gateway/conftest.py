@@ -20,8 +20,9 @@ from tests.conftest import SettingsFor, wait_for
 from vedette.client import Answer, GatewayClient, ProblemError
 from vedette.clock import SystemClock
 from vedette.events import Decision, Transaction
-from vedette.settings import CardSettings, Settings
+from vedette.settings import Settings
 from vedette.settings_base import Secret
+from vedette.settings_cards import CardSettings
 from vedette.topics import Name
 
 WITHIN_S = 120.0

@@ -21,8 +21,9 @@ from vedette import keys
 from vedette.card_numbers import CardNumbers, CardTokens
 from vedette.errors import SettingsError
 from vedette.events import Decision, Label, Transaction
-from vedette.settings import CardSettings, Settings
+from vedette.settings import Settings
 from vedette.settings_base import Secret
+from vedette.settings_cards import CardSettings
 from vedette.topics import Name
 
 CARD, OTHER = "4111111111111111", "5555555555554444"

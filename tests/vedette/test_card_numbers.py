@@ -22,8 +22,8 @@ from vedette.card_numbers import (
 )
 from vedette.errors import CardNumberError, SettingsError
 from vedette.events import Label, Transaction
-from vedette.settings import CardSettings
 from vedette.settings_base import Secret
+from vedette.settings_cards import CardSettings
 
 KEY = Secret(text="a key of thirty-two characters ..")
 # Numbers that networks and processors publish for tests.
