@@ -4,7 +4,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from archive.reports import Report, ReportSection, cell
+from archive.reports import Report, ReportSection, cell, is_money
 from vedette.clock import format_time
 
 _ENVIRONMENT = Environment(
@@ -19,8 +19,13 @@ def html_page(report: Report) -> str:
         since=format_time(report.since),
         until=format_time(report.until),
         payments=report.payments,
-        sections=[_section(section) for section in report.sections],
+        sections=sections(report),
     )
+
+
+def sections(report: Report) -> list[dict[str, Any]]:
+    """Return the tables of a report for a page: title, note, columns, rows of texts with the length of a bar."""
+    return [_section(section) for section in report.sections]
 
 
 def _section(section: ReportSection) -> dict[str, Any]:
@@ -41,7 +46,7 @@ def _section(section: ReportSection) -> dict[str, Any]:
 
 
 def _is_number(section: ReportSection, name: str) -> bool:
-    return all(row[name] is None or isinstance(row[name], int | float) for row in section.rows)
+    return is_money(name) or all(row[name] is None or isinstance(row[name], int | float) for row in section.rows)
 
 
 def _bar(row: dict[str, Any], name: str, longest: dict[str, float]) -> float:

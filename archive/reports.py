@@ -238,7 +238,7 @@ def cell(column: str, row: dict[str, Any]) -> str:
     value = row[column]
     if value is None:
         return "-"
-    if _is_money(column):
+    if is_money(column):
         return format_amount(int(value), row["currency"])
     if column.endswith("_rate"):
         return f"{value:.2%}"
@@ -248,10 +248,11 @@ def cell(column: str, row: dict[str, Any]) -> str:
 def plain(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row for programs: money as decimal text in major units."""
     return {
-        name: str(Decimal(int(value)).scaleb(-exponent(row["currency"]))) if _is_money(name) else value
+        name: str(Decimal(int(value)).scaleb(-exponent(row["currency"]))) if is_money(name) else value
         for name, value in row.items()
     }
 
 
-def _is_money(column: str) -> bool:
+def is_money(column: str) -> bool:
+    """Return whether a column is money, see ReportTable.select."""
     return column == "value" or column.endswith("_value")

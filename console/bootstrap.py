@@ -22,7 +22,7 @@ from alerts.incidents import IncidentDesk
 from challenges.bootstrap import rules_of
 from challenges.challenges import Challenges
 from challenges.store import ChallengeStore
-from console import live_feed
+from console import live_feed, proofs
 from console.accounts.staff_sessions import StaffSessions
 from console.accounts.users import Users
 from console.archive_reader import ArchiveReader
@@ -41,7 +41,9 @@ from console.pages.live import LivePages
 from console.pages.models import ModelPages
 from console.pages.own import OwnPages
 from console.pages.policy import PolicyPages
+from console.pages.proofs import ProofPages
 from console.pages.queue import QueuePages
+from console.pages.reports import ReportPages
 from console.pages.score import ScorePages
 from console.pages.sign_in import SignInPages
 from console.pages.users import UserPages
@@ -146,6 +148,7 @@ class Deciding:
     runs: WhatifRuns
     models: ModelDesk
     computed: FigureJobs
+    proofs: FigureJobs
 
 
 @contextmanager
@@ -154,9 +157,11 @@ def _deciding(settings: Settings, engine: Engine, audit: Audit, clock: Clock, lo
     policy = PolicyDesk(control, settings.decisions, Proposals(engine, audit, clock, "policy"), clock)
     models = ModelDesk(control, settings, Proposals(engine, audit, clock, "models"), audit, clock)
     runs, computed = WhatifRuns(engine, audit, clock, settings, log), FigureJobs(clock, figures_of(settings))
+    proving = FigureJobs(clock, {proofs.KIND: (proofs.prove_payment, (settings,))})
     try:
-        yield Deciding(policy, runs, models, computed)
+        yield Deciding(policy, runs, models, computed, proving)
     finally:
+        proving.close()
         runs.close()
         computed.close()
 
@@ -175,6 +180,8 @@ def _assembled(
         QueuePages(desk, step_up, audit, clock, due_ms=due_ms, bulk_limit=own.bulk_limit).router(),
         CasePages(desk, questions, archive, audit, clock, due_ms=due_ms).router(),
         FindPages(archive, audit, clock).router(),
+        ProofPages(deciding.proofs, settings.audit, audit).router(),
+        ReportPages(archive, clock).router(),
         LivePages(feed, sessions, streams, audit).router(),
         PolicyPages(deciding.policy, archive, audit, clock).router(),
         DraftPages(deciding.policy, deciding.runs, step_up).router(),

@@ -36,31 +36,37 @@ class FigureJobs:
 
     Args:
         clock: The clock.
-        kinds: By name, a function of a module and its first arguments; it gets the present moment as its last one.
+        kinds: By name, a function of a module and its first arguments; it gets what is asked for and
+            the present moment as its last ones.
     """
 
     def __init__(self, clock: Clock, kinds: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]]) -> None:
         self._clock, self._kinds, self._lock = clock, kinds, Lock()
         self._pool: ProcessPoolExecutor | None = None
-        self._asked: dict[str, tuple[int, Future[Any]]] = {}
+        self._asked: dict[tuple[str, ...], tuple[int, Future[Any]]] = {}
 
-    def ask(self, kind: str) -> None:
+    def ask(self, kind: str, *of: str) -> None:
         """Have figures computed, unless that is going on.
+
+        Args:
+            kind: Their name.
+            of: What they are of; nothing for those of the whole deployment.
 
         Raises:
             KeyError: There are none of this kind.
         """
         function, arguments = self._kinds[kind]
         with self._lock:
-            if kind in self._asked and not self._asked[kind][1].done():
+            now = self._clock.now_ms()
+            if (kind, *of) in self._asked and not self._asked[kind, *of][1].done():
                 return
+            self._asked = {key: one for key, one in self._asked.items() if one[0] >= now - _KEPT or not one[1].done()}
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=os.nice, initargs=(10,))
-            now = self._clock.now_ms()
-            self._asked[kind] = now, self._pool.submit(function, *arguments, now)
+            self._asked[kind, *of] = now, self._pool.submit(function, *arguments, *of, now)
 
-    def of(self, kind: str) -> ComputedFigures:
+    def of(self, kind: str, *of: str) -> ComputedFigures:
         """Return figures as far as they are.
 
         Raises:
@@ -68,7 +74,7 @@ class FigureJobs:
         """
         self._kinds[kind]
         with self._lock:
-            at, future = self._asked.get(kind, (0, None))
+            at, future = self._asked.get((kind, *of), (0, None))
         if future is None or at < self._clock.now_ms() - _KEPT:
             return ComputedFigures(state="none")
         if not future.done():

@@ -19,6 +19,7 @@ class Permission(StrEnum):
     MODELS_PROPOSE = "models:propose"
     MODELS_APPROVE = "models:approve"
     PREVIEWS_ASK = "previews:ask"
+    REPORTS_READ = "reports:read"
     OPERATIONS_READ = "operations:read"
     AUDIT_READ = "audit:read"
     USERS_READ = "users:read"
@@ -41,7 +42,12 @@ class StaffRole(StrEnum):
 _ANALYST = frozenset(
     {Permission.INCIDENTS_READ, Permission.INCIDENTS_WORK, Permission.PAYMENTS_READ, Permission.LIVE_READ}
 )
-_DECIDING = frozenset({Permission.LIVE_READ, Permission.POLICY_READ, Permission.POLICY_PRICE, Permission.MODELS_READ})
+_DECIDING = frozenset(
+    {
+        Permission.LIVE_READ, Permission.POLICY_READ, Permission.POLICY_PRICE, Permission.MODELS_READ,
+        Permission.REPORTS_READ,
+    }
+)  # fmt: skip
 
 PERMISSIONS: dict[StaffRole, frozenset[Permission]] = {
     StaffRole.ANALYST: _ANALYST | {Permission.PREVIEWS_ASK},

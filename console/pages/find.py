@@ -77,8 +77,8 @@ class FindPages:
             link=_link,
         )  # fmt: skip
 
-    def payment(self, request: Request, transaction: str) -> HTMLResponse:
-        """Show one payment with everything that became of it."""
+    def payment(self, request: Request, transaction: str, as_of: str = "") -> HTMLResponse:
+        """Show one payment with everything that became of it, or the first steps of that and what came later."""
         looked(self._audit, request, f"transaction:{transaction[:_LONGEST]}")
         try:
             with self._archive.opened() as archive:
@@ -87,9 +87,13 @@ class FindPages:
             return refusal(request, 503, reason=str(error))
         if not found:
             return refusal(request, 404)
-        payments = [
-            {"payment": each.payment, "timeline": timeline(each), "features": described(each)} for each in found
-        ]
+        wanted = int(as_of) if as_of.isdecimal() and len(as_of) < 6 else None
+        payments = []
+        for each in found:
+            steps = timeline(each)
+            known = len(steps) if wanted is None else min(wanted, len(steps))
+            row = {"payment": each.payment, "timeline": steps, "known": known, "features": described(each)}
+            payments.append(row)
         return page(request, "payment.html", payments=payments, reason_texts=reason_texts, link=_link)
 
     def _search(

@@ -87,7 +87,7 @@ document.addEventListener("change", (event) => {
     for (const box of document.querySelectorAll("input[name=chosen]")) box.checked = event.target.checked;
   if (event.target.matches("[data-all], input[name=chosen]")) countChosen();
   const form = event.target.closest("form[data-autosubmit]");
-  if (form && event.target.matches("select")) form.requestSubmit();
+  if (form && event.target.matches("select, input[type=range]")) form.requestSubmit();
 });
 
 // Empty fields stay out of the address.
