@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 LOCK := $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--no-header --no-annotate --no-emit-index-url --no-emit-find-links
 
-.PHONY: help install demo test check lint format bench deep fuzz demo-model lock clean
+.PHONY: help install demo test check lint format bench deep fuzz demo-model sbom lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,7 +37,7 @@ test: .venv/.dev ## format, lint, types, import contracts and all tests
 check: .venv/.dev ## the daily loop: all checks, and the tests that need no server and take no time
 	@$(MAKE) --no-print-directory lint
 	@echo '== pytest, without servers'
-	@$(BIN)/pytest -q --numprocesses auto --dist loadfile -m 'not servers and not slow and not kafka' $(ARGS)
+	@$(BIN)/pytest -q --numprocesses logical --dist loadfile -m 'not servers and not slow and not kafka' $(ARGS)
 
 lint: .venv/.dev ## all checks but the tests
 	@echo '== ruff format'
@@ -71,6 +71,15 @@ fuzz: .venv/.fuzz ## ten minutes of libFuzzer on the decoders and the state code
 demo-model: .venv/.runtime ## train the models that ship, from simulated payments
 	@$(BIN)/vedette train --simulate --name demo --output models/demo $(ARGS)
 	@$(BIN)/vedette train --simulate --features settled --name settled --output models/settled $(ARGS)
+
+sbom: .venv/.dev ## what the image contains, in CycloneDX's form: var/sbom.cdx.json, as the image has it in /opt/vedette/share
+	@mkdir -p var
+	@$(BIN)/python scripts/image-requirements archive iso postgres | $(BIN)/uv pip compile --quiet --python-version 3.11 \
+		--constraint requirements/dev.txt --no-header --no-annotate - > var/image.txt
+	@$(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --output-file var/sbom.cdx.json \
+		var/image.txt
+	@rm var/image.txt
+	@echo var/sbom.cdx.json
 
 lock: .venv/.python ## update the pins; ARGS=--upgrade takes the newest versions
 	@$(BIN)/pip install --quiet uv
