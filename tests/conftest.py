@@ -128,9 +128,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Two processes per processor, as tests mostly wait for servers; at most eight."""
-    return min(2 * (os.cpu_count() or 1), 8)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two processes per processor, as tests mostly wait for servers, or one (`logical`) without; at most eight."""
+    each = 1 if config.option.numprocesses == "logical" else 2
+    return min(each * (os.cpu_count() or 1), 8)
 
 
 @pytest.hookimpl(optionalhook=True)

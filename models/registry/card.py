@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
-import lightgbm
 import markupsafe
 import msgspec
 from markdown_it import MarkdownIt
@@ -162,6 +161,8 @@ def _unequal(segments: list[Segment]) -> list[Disparity]:
 
 def _features(folder: Path, contract: Contract) -> list[tuple[Feature, float]]:
     """Return the features with their share of the gain, the largest first."""
+    import lightgbm  # noqa: PLC0415 - takes seconds, and most who show a version show no card
+
     known = {feature.name: feature for feature in CATALOGUE}
     booster = lightgbm.Booster(model_str=read_booster(folder, contract))
     gains = booster.feature_importance("gain").tolist()

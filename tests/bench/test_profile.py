@@ -1,8 +1,11 @@
 """The profile of a batch, without servers."""
 
+import pytest
+
 from bench.profile import measure
 
 
+@pytest.mark.slow
 def test_every_stage_of_the_worker_is_in_the_profile() -> None:
     """Each size has a row with every stage of compute, publish and commit, and processor time per payment."""
     profile = measure(seconds=0.01, sizes=(1, 30))

@@ -55,6 +55,7 @@ def test_transfers_are_read_in_order_of_time_as_whole_cents(folder: Path) -> Non
     assert transfers.ring.sum() == RINGS * MEMBERS
 
 
+@pytest.mark.slow
 def test_what_describes_an_account(folder: Path) -> None:
     """Degrees count transfers and counterparties; Vedette's features are there for whoever sent or received."""
     transfers = read_transfers(folder, "one")

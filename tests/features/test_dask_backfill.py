@@ -27,6 +27,7 @@ def cluster() -> Iterator[Client]:
         yield client
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_same_bits(cluster: Client, tmp_path: Path) -> None:
     """Frame and state of payments spread over two workers, some with late labels, are those of a local backfill."""
     config = Simulation(customers=100, terminals=50, days=25, seed=6, late_labels=0.3)

@@ -28,9 +28,10 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_the_same_command_writes_the_same_model(tmp_path: Path) -> None:
     """Simulating, computing features and training twice gives the same bytes, and a model that loads."""
-    outputs = [run(*SIMULATED, "--output", str(tmp_path / name), "--json") for name in "ab"]
+    outputs = [run(*SIMULATED, "--set", "trees=30", "--output", str(tmp_path / name), "--json") for name in "ab"]
     assert (tmp_path / "a/model.txt").read_bytes() == (tmp_path / "b/model.txt").read_bytes()
     report = json.loads(outputs[0].splitlines()[-1])
     assert report["model"] == load_scorer(tmp_path / "a").version
@@ -136,6 +137,7 @@ def test_lightgbms_own_start_is_refused_with_its_reason(file: Path, tmp_path: Pa
             "--output", str(tmp_path / "model"))  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_cluster_of_two_workers_trains_a_model_that_scores(tmp_path: Path) -> None:
     """With `--engine dask` the folder is an ordinary one, and its figures on the held-out week are as good."""
     outputs = {

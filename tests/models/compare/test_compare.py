@@ -141,6 +141,7 @@ def test_train_and_test_may_be_two_files(cards: Path, protocol: Path, tmp_path: 
     assert (row["training_rows"], row["rows"]) == (5_000, 1_000)
 
 
+@pytest.mark.slow
 def test_transactions_of_later_weeks_are_judged_on_the_folds_asked_for(tmp_path: Path) -> None:
     """A file of any length goes through the feature kernel, with folds at any place."""
     file = tmp_path / "payments.parquet"

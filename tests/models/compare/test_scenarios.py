@@ -46,6 +46,7 @@ def test_each_scenario_has_its_recall_and_each_look_alike_its_false_alarms() -> 
     assert found["ticket_sale"].at_fpr_05 == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_a_protocol_can_simulate_its_payments(tmp_path: Path) -> None:
     """Without a file, the protocol's simulation is what is compared, by scenario."""
     protocol = tmp_path / "small.toml"

@@ -45,6 +45,7 @@ def tune(*arguments: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_where_it_stopped_and_gives_up_what_is_poor(
     arguments: tuple[str, ...], tmp_path: Path
 ) -> None:

@@ -100,6 +100,7 @@ def test_a_backfill_gives_the_same_features(vedette: Run, payments: pa.Table, tm
     assert 0 < len(found) < len(payments), "refunds are no payments"
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_model(vedette: Run, payments: pa.Table, tmp_path: Path) -> None:
     """A payment that nobody has reported counts as honest; the booster is the same to the byte."""
     pq.write_table(payments, tmp_path / "payments.parquet")
@@ -109,7 +110,7 @@ def test_training_gives_the_same_model(vedette: Run, payments: pa.Table, tmp_pat
         ("archive", ("--archive",)),
     ):
         folder = tmp_path / name
-        vedette("train", *source, "--output", str(folder), "--set", "trees=20")
+        vedette("train", *source, "--output", str(folder), "--set", "trees=5")
         models.append((folder / "model.txt").read_bytes())
     assert models[0] == models[1]
 
