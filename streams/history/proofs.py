@@ -15,7 +15,7 @@ from vedette.control import ControlRecord
 from vedette.settings import Settings
 
 
-class DecidedPayments(Protocol):
+class ProvablePayments(Protocol):
     """Payments with what was decided on them, see archive.evidence.Evidence."""
 
     @property
@@ -36,7 +36,7 @@ class DecidedPayments(Protocol):
 
 
 def prove_decisions(
-    settings: Settings, changes: Sequence[ControlRecord], found: DecidedPayments, labels: pa.Table,
+    settings: Settings, changes: Sequence[ControlRecord], found: ProvablePayments, labels: pa.Table,
     transactions: Iterable[pa.RecordBatch], start: Backfill | None = None,
 ) -> Iterator[Proof]:  # fmt: skip
     """Yield the proof of the decision on each payment, in their order.
@@ -64,7 +64,7 @@ def prove_decisions(
 
 
 def recompute(
-    settings: Settings, found: DecidedPayments, labels: pa.Table, transactions: Iterable[pa.RecordBatch],
+    settings: Settings, found: ProvablePayments, labels: pa.Table, transactions: Iterable[pa.RecordBatch],
     start: Backfill | None, wanted: set[int],
 ) -> dict[int, Recomputed]:  # fmt: skip
     """Return the wanted rows of payments with their features, see prove_decisions; none for one that is not valid."""
@@ -79,7 +79,7 @@ def recompute(
     return {row_at[place]: one for place, one in features}
 
 
-def _archived(found: DecidedPayments) -> dict[int, ArchivedDecision]:
+def _archived(found: ProvablePayments) -> dict[int, ArchivedDecision]:
     """Return the archived decisions by row of the payments."""
     logged: dict[int, dict[str, Any]] = {row["place"]: row for row in found.features.to_pylist()}
     result = {}

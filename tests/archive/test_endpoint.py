@@ -80,4 +80,5 @@ def test_metrics_say_how_far_the_archive_is() -> None:
         'vedette_archive_lag_messages{topic="decisions"} 7.0',
         "vedette_archive_waiting_messages 3.0",
         "vedette_archive_last_commit_timestamp_seconds 1.5",
+        "vedette_ready 1.0",
     }
