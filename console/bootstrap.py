@@ -23,6 +23,8 @@ from challenges.bootstrap import rules_of
 from challenges.challenges import Challenges
 from challenges.store import ChallengeStore
 from console import live_feed, proofs
+from console.accounts.identity_provider import IdentityProvider
+from console.accounts.one_time import OneTimeTokens
 from console.accounts.staff_sessions import StaffSessions
 from console.accounts.users import Users
 from console.archive_reader import ArchiveReader
@@ -35,10 +37,12 @@ from console.live_feed import LiveFeed
 from console.model_desk import ModelDesk
 from console.pages.audit import AuditPages
 from console.pages.case import CasePages
+from console.pages.confirm import ConfirmPages
 from console.pages.drafts import DraftPages
 from console.pages.find import FindPages
 from console.pages.live import LivePages
 from console.pages.models import ModelPages
+from console.pages.oidc import OidcPages, roles_of
 from console.pages.own import OwnPages
 from console.pages.policy import PolicyPages
 from console.pages.proofs import ProofPages
@@ -81,7 +85,8 @@ def run(settings: Settings) -> None:
     """Run the console until SIGTERM or SIGINT; call it from the main thread.
 
     Raises:
-        SettingsError: [mfa] keys or [audit] key is missing, or passwords would travel in the clear.
+        SettingsError: [mfa] keys or [audit] key is missing, [oidc] is not complete, or passwords would travel in the
+            clear.
     """
     clock, log = SystemClock(), service_log("console")
     with (
@@ -127,9 +132,14 @@ def wire(settings: Settings, *, clock: Clock, entropy: Entropy, audit: Audit, lo
         desk = IncidentDesk(engine, audit, clock, own.claim_minutes * MINUTE)
         store = ChallengeStore(client, settings.redis.prefix)
         questions = CustomerQuestions(Challenges(store, keys, rules, clock, entropy, audit))
-        users = Users(engine, keys, clock, entropy)
+        users, limiter = Users(engine, keys, clock, entropy), ProcessRateLimiter()
+        tokens, oidc = OneTimeTokens(engine, keys, clock, entropy), settings.oidc
+        provider = IdentityProvider(oidc, own.public_url, clock, entropy) if oidc.issuer else None
+        roles = roles_of(oidc.groups) if provider else {}
         pages = [
-            SignInPages(users, sessions, ProcessRateLimiter(), audit, clock, own.name).router(),
+            SignInPages(users, sessions, limiter, audit, clock, own.name, provider).router(),
+            OidcPages(provider, roles, tokens, users, sessions, limiter, audit, clock).router(),
+            ConfirmPages(StepUp(users, sessions), audit).router(),
             ScorePages(settings.preview, audit, clock, entropy).router(),
         ]
         with _deciding(settings, engine, audit, clock, log) as deciding:

@@ -58,7 +58,7 @@ LONG_FILES = {"tests/faults/test_faults.py": 3, "tests/demo/test_command.py": 3}
 """Files that several processes of pytest-xdist share, so that none is still at work when the others have ended."""
 
 _SERVERS = pytest.StashKey[Servers]()
-_PROGRAMS = ("noida-db", "redis-server", "java", "postgres", "initdb", "chromium")
+_PROGRAMS = ("noida-db", "redis-server", "java", "postgres", "initdb", "chromium", "node")
 _test_without_servers = ""
 
 

@@ -13,6 +13,7 @@ from msgspec import Meta
 from vedette.settings_base import Port, Secret, Section
 from vedette.settings_cards import CardSettings
 from vedette.settings_gateway import GatewaySettings, Iso8583Settings, PreviewSettings
+from vedette.settings_oidc import OidcSettings
 
 _ROOMS = Path(__file__).parents[1]
 """Folder of the packages, which contain the shipped model and policy."""
@@ -381,6 +382,7 @@ class Settings(Section, frozen=True):
     notify: NotifySettings = NotifySettings()
     mfa: MfaSettings = MfaSettings()
     console: ConsoleSettings = ConsoleSettings()
+    oidc: OidcSettings = OidcSettings()
     audit: AuditSettings = AuditSettings()
     gateway: GatewaySettings = GatewaySettings()
     iso8583: Iso8583Settings = Iso8583Settings()

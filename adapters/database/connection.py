@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlch
 from vedette.errors import SettingsError, StateError
 from vedette.settings import DatabaseSettings
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; a test compares it with the folder, so that opening the database need not read it."""
 
 _BUSY_MS = 15_000

@@ -9,8 +9,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 from access.keyring import Entropy
 from challenges.codes import new_token
 from console.accounts.tables import sessions, users
-from console.accounts.users import User, token_hash
-from console.roles import StaffRole
+from console.accounts.users import User, token_hash, user_of
 from vedette.clock import HOUR, MINUTE, SECOND, Clock
 
 PROVEN_FOR = 5 * MINUTE
@@ -54,15 +53,22 @@ class StaffSessions:
         # With this prefix browsers accept the cookie only by HTTPS, and only from this host (RFC 6265bis 4.1.3.2).
         self._cookie = "__Host-console" if secure else "console"
 
-    def start(self, request: Request, response: Response, user: User, *, proven: bool = True) -> None:
-        """Begin a session under a new token, with or without a code given for it; the browser's earlier one ends."""
+    def start(self, request: Request, response: Response, user: User, proven_at: int | None = None) -> None:
+        """Begin a session under a new token; the browser's earlier one ends.
+
+        Args:
+            request: The request that signs in.
+            response: Gets the cookie.
+            user: Who signs in.
+            proven_at: When they proved who they are, for steps that need it; None: now, 0: unknown.
+        """
         now, token = self._clock.now_ms(), new_token(self._entropy)
         with self._engine.begin() as connection:
             stale = (sessions.c.began_at < now - self._lifetime) | (sessions.c.seen_at < now - self._idle)
             connection.execute(delete(sessions).where(stale))
             connection.execute(delete(sessions).where(sessions.c.token_hash == token_hash(self._token(request))))
             row = {"token_hash": token_hash(token), "user_id": user.id, "epoch": user.epoch}
-            times = {"began_at": now, "seen_at": now, "proven_at": now if proven else 0}
+            times = {"began_at": now, "seen_at": now, "proven_at": now if proven_at is None else proven_at}
             connection.execute(insert(sessions).values(row | times))
         # Lax, so that a link in an e-mail to the fraud team opens its case; what changes anything is a form, with CSRF.
         response.set_cookie(
@@ -99,11 +105,7 @@ class StaffSessions:
         if touch and row["seen_at"] < now - _TOUCH:
             with self._engine.begin() as connection:
                 connection.execute(update(sessions).where(sessions.c.token_hash == hashed).values(seen_at=now))
-        user = User(
-            id=row["id"], name=row["name"], role=StaffRole(row["role"]), active=True, epoch=row["epoch"],
-            created_at=row["created_at"],
-        )  # fmt: skip
-        return StaffVisit(user, hashed, _csrf(token), row["proven_at"])
+        return StaffVisit(user_of(row), hashed, _csrf(token), row["proven_at"])
 
     def proven(self, visit: StaffVisit) -> bool:
         """Return whether a code was given lately."""

@@ -16,9 +16,11 @@ users = Table(
     Column("failures", Integer, nullable=False, server_default="0"),  # since the last success
     Column("locked_until", BigInteger, nullable=False, server_default="0"),
     Column("epoch", Integer, nullable=False, server_default="0"),  # sessions of earlier epochs have ended
+    Column("identity", String(64)),  # hash of issuer and subject, for those who sign in by the identity provider
     Column("created_at", BigInteger, nullable=False),
     Column("disabled_at", BigInteger),
     Index("console_users_name", "name", unique=True),
+    Index("console_users_identity", "identity", unique=True),
 )
 
 # Only hashes of cookies and links are kept: their tokens have 192 random bits.
@@ -39,5 +41,12 @@ invitations = Table(
     Column("token_hash", String(64), primary_key=True),
     Column("user_id", Number, ForeignKey("console_users.id"), nullable=False, index=True),
     Column("authenticator", String(255), nullable=False),  # sealed: the secret that the invitation page shows
+    Column("expires_at", BigInteger, nullable=False),
+)
+
+used_tokens = Table(
+    "console_used_tokens",
+    metadata,
+    Column("token_hash", String(64), primary_key=True),  # of tokens that are good once, until they are too old
     Column("expires_at", BigInteger, nullable=False),
 )

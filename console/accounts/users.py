@@ -21,14 +21,18 @@ SIGN_IN_LIFETIME = 10 * MINUTE
 _LOCK_AFTER, _LOCK_FOR = 10, 5 * MINUTE
 _NAME = re.compile(r"[a-z][a-z0-9._-]{0,63}")
 _PURPOSE = "console authenticator"
+_RESERVED = frozenset({"operator", "customer", "service", "unknown"})
+"""Names of the audit log for others than people of the console."""
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """A person of the console.
 
     Attributes:
-        active: Whether the invitation was accepted.
+        active: Whether they can sign in: by what they set up when invited, or by the identity provider.
         epoch: Number of times that all sessions were ended.
+        identity: Hash of issuer and subject of somebody who signs in by the identity provider; else empty.
+        app: Whether an authenticator app is set up.
     """
 
     id: int
@@ -38,6 +42,8 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     epoch: int
     created_at: int
     disabled_at: int | None = None
+    identity: str = ""
+    app: bool = False
 
     def may(self, permission: Permission) -> bool:
         """Return whether the role has a permission."""
@@ -71,7 +77,7 @@ class Users:
         Raises:
             InputError: The name is not valid or taken.
         """
-        if not _NAME.fullmatch(name):
+        if not _NAME.fullmatch(name) or name in _RESERVED:
             raise InputError(
                 f"{name!r} is not a user name",
                 remedy="use lower-case letters, digits, '.', '_' and '-', beginning with a letter; at most 64",
@@ -91,7 +97,7 @@ class Users:
             InputError: There is no such user.
         """
         with self._engine.begin() as connection:
-            user = self._named(connection, name)
+            user = self._local(connection, name)
             cleared = {"password": "", "authenticator": "", "failures": 0, "locked_until": 0, "disabled_at": None}
             connection.execute(update(users).where(users.c.id == user.id).values(cleared | {"epoch": user.epoch + 1}))
             return self._invite(connection, user.id)
@@ -109,10 +115,53 @@ class Users:
             connection.execute(delete(invitations).where(invitations.c.user_id == user.id))
             return user
 
+    def enable(self, name: str) -> User:
+        """Undo the disabling of an account of the identity provider; a local one is invited again.
+
+        Raises:
+            InputError: There is no such user, or it is a local account.
+        """
+        with self._engine.begin() as connection:
+            user = self._named(connection, name)
+            if not user.identity:
+                raise InputError(f"user {name!r} is a local account", remedy="invite the user again")
+            connection.execute(update(users).where(users.c.id == user.id).values(disabled_at=None))
+            return user
+
+    def provision(self, identity: str, name: str, role: StaffRole) -> User | None:
+        """Return the user of an identity, created if there is none, with the role; None if disabled.
+
+        Args:
+            identity: Hash of issuer and subject.
+            name: The name that a new user gets, with an ending if somebody else has it.
+            role: The role, which replaces an earlier one.
+        """
+        names = (*({name} - _RESERVED), f"{name}-{identity[:6]}", f"{name}-{identity[:12]}")
+        row = {"role": role.value, "identity": identity, "created_at": self._clock.now_ms()}
+        for free in names:
+            with self._engine.begin() as connection:
+                changed = update(users).where(users.c.identity == identity).values(role=role.value)
+                if connection.execute(changed).rowcount:
+                    found = connection.execute(select(users).where(users.c.identity == identity)).mappings().one()
+                    return None if found["disabled_at"] is not None else user_of(found)
+            try:
+                with self._engine.begin() as connection:
+                    connection.execute(insert(users).values(row | {"name": free}))
+            except IntegrityError:  # somebody else has the name, or the same person signs in twice at once
+                continue
+            return self.provision(identity, name, role)
+        raise InputError(f"no user name is free for {name!r}", remedy="another [oidc] name_claim")
+
+    def revoke(self, identity: str) -> None:
+        """End all sessions of an identity, whose groups no longer give a role."""
+        with self._engine.begin() as connection:
+            ended = update(users).where(users.c.identity == identity).values(epoch=users.c.epoch + 1)
+            connection.execute(ended)
+
     def all(self) -> Sequence[User]:
         """Return all accounts by name."""
         with self._reading.connect() as connection:
-            return [_user(row) for row in connection.execute(select(users).order_by(users.c.name)).mappings()]
+            return [user_of(row) for row in connection.execute(select(users).order_by(users.c.name)).mappings()]
 
     def invitation(self, token: str) -> Invitation | None:
         """Return an invitation that is still good."""
@@ -149,7 +198,7 @@ class Users:
         """
         token = new_token(self._entropy)
         with self._engine.begin() as connection:
-            user = self._named(connection, name)
+            user = self._local(connection, name)
             if not user.active or user.disabled_at is not None:
                 raise InputError(f"user {name!r} is disabled, or has not accepted the invitation")
             row = {"token_hash": token_hash(token), "user_id": user.id, "authenticator": ""}
@@ -173,7 +222,7 @@ class Users:
         known = passwords.fits(row["password"] if row else "", password)
         if row is None or not (counted and known):
             return None
-        return _user(row) if self._proves(row, code) else None
+        return user_of(row) if self._proves(row, code) else None
 
     def prove(self, user: User, code: str) -> bool:
         """Return whether a code is right, for a step that needs one again; failures count as in sign_in."""
@@ -232,7 +281,7 @@ class Users:
         if row is None:
             return None
         sealed = row["offered"]
-        return Invitation(_user(row), self._keyring.unseal(sealed, f"{_PURPOSE} {row['id']}") if sealed else b"")
+        return Invitation(user_of(row), self._keyring.unseal(sealed, f"{_PURPOSE} {row['id']}") if sealed else b"")
 
     def _seal(self, secret: bytes, number: int) -> str:
         return self._keyring.seal(secret, f"{_PURPOSE} {number}", self._entropy)
@@ -241,7 +290,13 @@ class Users:
         row = self._row(connection, name)
         if row is None:
             raise InputError(f"there is no user {name[:64]!r}", remedy="`vedette console user list` shows all of them")
-        return _user(row)
+        return user_of(row)
+
+    def _local(self, connection: Connection, name: str) -> User:
+        user = self._named(connection, name)
+        if user.identity:
+            raise InputError(f"user {name!r} signs in by the identity provider", remedy="help them to sign in there")
+        return user
 
     def _row(self, connection: Connection, name: str) -> RowMapping | None:
         # A name of another form is not looked up: a database refuses some characters.
@@ -259,8 +314,11 @@ def token_hash(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "replace")).hexdigest()
 
 
-def _user(row: RowMapping) -> User:
+def user_of(row: RowMapping) -> User:
+    """Return the user of a row of the table."""
+    active = bool(row["password"] or row["identity"])
     return User(
-        id=row["id"], name=row["name"], role=StaffRole(row["role"]), active=bool(row["password"]), epoch=row["epoch"],
-        created_at=row["created_at"], disabled_at=row["disabled_at"],
+        id=row["id"], name=row["name"], role=StaffRole(row["role"]), active=active, epoch=row["epoch"],
+        created_at=row["created_at"], disabled_at=row["disabled_at"], identity=row["identity"] or "",
+        app=bool(row["authenticator"]),
     )  # fmt: skip

@@ -111,7 +111,9 @@ class DraftPages:
     ) -> Response:
         """Put somebody else's draft into force."""
         if not self._step_up.passed(visit_of(request), code):
-            return self._page(request, self._desk.drafts.find(number), 422, wrong="code_wrong")
+            return self._page(
+                request, self._desk.drafts.find(number), 422, wrong=self._step_up.wrong(visit_of(request))
+            )
         return self._stepped(request, number, lambda who: self._desk.approve(number, who, revision, seen))
 
     def refuse(self, request: Request, number: Number, reason: Text = "", revision: Revision = 0) -> Response:

@@ -132,7 +132,7 @@ class ModelPages:
         """Carry out somebody else's proposal."""
         visit = visit_of(request)
         if not self._step_up.passed(visit, code):
-            return self._proposal(request, number, 422, wrong="code_wrong")
+            return self._proposal(request, number, 422, wrong=self._step_up.wrong(visit_of(request)))
         return self._stepped(
             request, number, lambda: self._desk.approve(number, visit.user.name, revision, seen)
         )  # fmt: skip
@@ -141,7 +141,7 @@ class ModelPages:
         """Make the workers follow the registry."""
         visit = visit_of(request)
         if not self._step_up.passed(visit, code):
-            return self._page(request, 422, wrong="code_wrong")
+            return self._page(request, 422, wrong=self._step_up.wrong(visit_of(request)))
         try:
             self._desk.publish_again(visit.user.name)
         except VedetteError as error:

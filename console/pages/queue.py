@@ -129,7 +129,7 @@ class QueuePages:
         if not 0 < len(numbers) <= self._bulk_limit:
             return self._bulk(request, numbers, queue)
         if not self._step_up.passed(visit, code):
-            return self._bulk(request, numbers, queue, wrong="code_wrong")
+            return self._bulk(request, numbers, queue, wrong=self._step_up.wrong(visit))
         details = {"incidents": str(len(numbers)), "decision": decision, "note": note}
         self._audit.record("incident.bulk", f"incident:{numbers[0]}", details, actor=visit.user.name)
         result = self._desk.close_many(numbers, fraud=decision == "fraud", who=visit.user.name, note=note)

@@ -9,6 +9,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from access.ports import AuditSink, CallLimiter
 from access.rate_limit import RateLimit, network_of
 from challenges.codes import otpauth_uri
+from console.accounts.identity_provider import IdentityProvider
 from console.accounts.staff_sessions import StaffSessions
 from console.accounts.users import User, Users
 from console.guard import local_path, visit_of
@@ -33,11 +34,14 @@ class SignInPages:
         audit: The audit log.
         clock: The clock.
         name: Name of the institution, for authenticator apps.
+        provider: The identity provider, if there is one.
     """
 
     def __init__(
-        self, users: Users, sessions: StaffSessions, limiter: CallLimiter, audit: AuditSink, clock: Clock, name: str
-    ) -> None:
+        self, users: Users, sessions: StaffSessions, limiter: CallLimiter, audit: AuditSink, clock: Clock, name: str,
+        provider: IdentityProvider | None = None,
+    ) -> None:  # fmt: skip
+        self._provider = provider
         self._users, self._sessions, self._limiter = users, sessions, limiter
         self._audit, self._clock, self._name = audit, clock, name
 
@@ -56,18 +60,18 @@ class SignInPages:
         """Show the form."""
         if request.state.visit:
             return RedirectResponse(local_path(next), 303)
-        return page(request, "sign_in.html", next=local_path(next), wrong=False, name="")
+        return self._form(request, next)
 
     def sign_in(
         self, request: Request, name: Field = "", password: Field = "", code: Field = "", next: Field = "/"  # noqa: A002
     ) -> Response:  # fmt: skip
         """Check name, password and code together; the answer does not say which of them was wrong."""
-        self._count(request)
+        count_try(self._limiter, request, self._clock.now_ms())
         user = self._users.sign_in(name.strip().lower(), password, code)
         address = request.client.host if request.client else ""
         if user is None:
             self._audit.record("console.sign-in-refused", f"user:{name[:64]}", {"address": address}, actor="unknown")
-            return page(request, "sign_in.html", 422, next=local_path(next), wrong=True, name=name)
+            return self._form(request, next, 422, name)
         self._audit.record("console.signed-in", f"user:{user.name}", {"address": address}, actor=user.name)
         response = RedirectResponse(local_path(next), 303)
         self._sessions.start(request, response, user)
@@ -77,7 +81,7 @@ class SignInPages:
         """End the session."""
         visit = visit_of(request)
         self._audit.record("console.signed-out", f"user:{visit.user.name}", {}, actor=visit.user.name)
-        response = RedirectResponse("/sign-in", 303)
+        response = RedirectResponse("/sign-in?out=provider" if visit.user.identity else "/sign-in", 303)
         self._sessions.end(visit, response)
         return response
 
@@ -100,10 +104,10 @@ class SignInPages:
         self, request: Request, token: str, password: Field = "", again: Field = "", code: Field = ""
     ) -> Response:
         """Set password and authenticator, and sign in."""
-        self._count(request)
+        count_try(self._limiter, request, self._clock.now_ms())
         if user := self._users.follow(token):
             self._audit.record("console.link-followed", f"user:{user.name}", {}, actor=user.name)
-            return self._begin(request, user, proven=False)
+            return self._begin(request, user, proven_at=0)
         if password != again:
             return self._invitation(request, token, "passwords_differ")
         try:
@@ -115,9 +119,17 @@ class SignInPages:
         self._audit.record("console.invitation-accepted", f"user:{user.name}", {}, actor=user.name)
         return self._begin(request, user)
 
-    def _begin(self, request: Request, user: User, *, proven: bool = True) -> RedirectResponse:
+    def _form(self, request: Request, wanted: str, status: int = 200, name: str = "") -> HTMLResponse:
+        out = request.query_params.get("out", "") == "provider" and self._provider is not None
+        return page(
+            request, "sign_in.html", status, next=local_path(wanted), wrong=status != 200, name=name,
+            provider=self._provider.name if self._provider else "",
+            sign_out_url=self._provider.sign_out_url() if out and self._provider else "",
+        )  # fmt: skip
+
+    def _begin(self, request: Request, user: User, proven_at: int | None = None) -> RedirectResponse:
         response = RedirectResponse("/", 303)
-        self._sessions.start(request, response, user, proven=proven)
+        self._sessions.start(request, response, user, proven_at)
         return response
 
     def _invitation(self, request: Request, token: str, wrong: str = "") -> HTMLResponse:
@@ -133,7 +145,13 @@ class SignInPages:
             secret=uri.partition("secret=")[2].partition("&")[0],
         )  # fmt: skip
 
-    def _count(self, request: Request) -> None:
-        address = request.client.host if request.client else ""
-        if wait := self._limiter.wait_ms(TRIES, network_of(address), self._clock.now_ms()):
-            raise HTTPException(429, "too often", {"Retry-After": str(-(-wait // 1000))})
+
+def count_try(limiter: CallLimiter, request: Request, now: int) -> None:
+    """Count a try of an address.
+
+    Raises:
+        HTTPException: 429, there were too many.
+    """
+    address = request.client.host if request.client else ""
+    if wait := limiter.wait_ms(TRIES, network_of(address), now):
+        raise HTTPException(429, "too often", {"Retry-After": str(-(-wait // 1000))})

@@ -34,6 +34,7 @@ class UserPages:
         router.post("/users")(self.add)
         router.post("/users/{name}/invite")(self.invite)
         router.post("/users/{name}/disable")(self.disable)
+        router.post("/users/{name}/enable")(self.enable)
         return router
 
     def show(self, request: Request) -> HTMLResponse:
@@ -64,6 +65,12 @@ class UserPages:
             return self._page(request, 422, wrong="user_self")
         self._record(request, "console.user-disabled", name, {})
         self._users.disable(name)
+        return self._page(request)
+
+    def enable(self, request: Request, name: str) -> HTMLResponse:
+        """Let a user of the identity provider in again."""
+        self._record(request, "console.user-enabled", name, {})
+        self._users.enable(name)
         return self._page(request)
 
     def _record(self, request: Request, event: str, name: str, details: dict[str, str]) -> None:

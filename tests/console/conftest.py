@@ -216,9 +216,11 @@ class Office:
 
 
 @contextmanager
-def open_office(folder: Path, deployment: Settings | None = None, redis: RedisSettings = NO_REDIS) -> Iterator[Office]:
+def open_office(
+    folder: Path, deployment: Settings | None = None, redis: RedisSettings = NO_REDIS, port: int = 0
+) -> Iterator[Office]:
     """Serve a console on this machine; SCREENSHOTS names a folder for pictures."""
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     url = f"http://localhost:{port}"
     with opened_site(folder, structlog.get_logger("test"), url, redis, deployment=deployment) as site:
         site.clock.now = SystemClock().now_ms()
