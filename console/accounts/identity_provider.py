@@ -44,7 +44,7 @@ class NotIdentifiedError(Exception):
     """The provider's response does not identify anybody; the text says why, without any of its values."""
 
 
-class Identity(msgspec.Struct, frozen=True, kw_only=True):
+class ProviderIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """A person as the provider knows them.
 
     Attributes:
@@ -124,7 +124,7 @@ class IdentityProvider:
         )
         return str(url), kept
 
-    def finish(self, kept: Mapping[str, str], response: Mapping[str, str]) -> Identity:
+    def finish(self, kept: Mapping[str, str], response: Mapping[str, str]) -> ProviderIdentity:
         """Return who has signed in.
 
         Args:
@@ -156,7 +156,7 @@ class IdentityProvider:
                 groups = _claim(userinfo, self._settings.groups_claim) if groups is None else groups
                 name = _claim(userinfo, self._settings.name_claim) if name is None else name
         named = groups if isinstance(groups, list) else [groups]
-        return Identity(
+        return ProviderIdentity(
             key=_key(provider.issuer, claims["sub"]),
             name=user_name(name if isinstance(name, str) else ""),
             groups=tuple(group for group in named if isinstance(group, str)),

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from access.ports import AuditSink, CallLimiter
-from console.accounts.identity_provider import CALLBACK, Identity, IdentityProvider, NotIdentifiedError
+from console.accounts.identity_provider import CALLBACK, ProviderIdentity, IdentityProvider, NotIdentifiedError
 from console.accounts.one_time import LIFETIME, OneTimeTokens
 from console.accounts.staff_sessions import StaffSessions
 from console.accounts.users import Users
@@ -94,7 +94,7 @@ class OidcPages:
         )  # fmt: skip
         return response
 
-    def _signed_in(self, request: Request, wanted: str, identity: Identity) -> Response:
+    def _signed_in(self, request: Request, wanted: str, identity: ProviderIdentity) -> Response:
         role = next((role for group, role in self._roles.items() if group in identity.groups), None)
         if role is None:
             self._users.revoke(identity.key)
@@ -108,7 +108,7 @@ class OidcPages:
         self._sessions.start(request, response, user, min(identity.authenticated_at, self._clock.now_ms()))
         return response
 
-    def _confirmed(self, request: Request, session: str, identity: Identity) -> Response:
+    def _confirmed(self, request: Request, session: str, identity: ProviderIdentity) -> Response:
         visit = visit_of(request)
         if visit.session != session or visit.user.identity != identity.key:
             return self._refused(request, "somebody else has confirmed", "oidc_failed", identity)
@@ -116,7 +116,9 @@ class OidcPages:
         self._sessions.prove(visit)
         return RedirectResponse("/me/confirm", 303)
 
-    def _refused(self, request: Request, reason: str, key: str, identity: Identity | None = None) -> HTMLResponse:
+    def _refused(
+        self, request: Request, reason: str, key: str, identity: ProviderIdentity | None = None
+    ) -> HTMLResponse:
         details = {"address": _address(request), "by": "identity provider", "reason": reason}
         name = identity.name if identity else "unknown"
         self._audit.record("console.sign-in-refused", f"user:{name}", details, actor="unknown")
