@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from access.ports import AuditSink, CallLimiter
-from console.accounts.identity_provider import CALLBACK, ProviderIdentity, IdentityProvider, NotIdentifiedError
+from console.accounts.identity_provider import CALLBACK, IdentityProvider, NotIdentifiedError, ProviderIdentity
 from console.accounts.one_time import LIFETIME, OneTimeTokens
 from console.accounts.staff_sessions import StaffSessions
 from console.accounts.users import Users
