@@ -1,18 +1,22 @@
-"""The other direction: Vedette's decisions and alerts in Avro, on topics of their own, each message exactly once."""
+"""The other direction: Vedette's decisions and alerts in Avro or Protobuf, on topics of their own, exactly once."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import httpx
 import msgspec
 from confluent_kafka.schema_registry import SchemaRegistryError
 from confluent_kafka.schema_registry.avro import AvroSerializer
+from confluent_kafka.schema_registry.protobuf import ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
+from google.protobuf.json_format import ParseDict
 
 from adapters.schema_registry import registry_client
 from producers.bridge.copying import CopiedMessage, CopyProgress, ForeignMessage, TransactionalCopy
+from producers.bridge.protobuf_descriptors import message_class
 from vedette.clock import Clock
 from vedette.errors import InputError, UnavailableError
 from vedette.event_schemas import avro_schema
@@ -27,28 +31,44 @@ MIRRORED: Mapping[str, type[Event]] = {
 """The topics that are mirrored, and their events."""
 
 
-class AvroWriter:
+class MirrorFormat(StrEnum):
+    """A format of mirrored topics."""
+
+    AVRO = "avro"
+    PROTOBUF = "protobuf"
+
+
+class EventWriter:
     """Writes events of one kind in Confluent's wire format; the schema is registered with the first one.
 
     Args:
         event: The kind of event.
         topic: The topic for which the schema is registered, as `<topic>-value`.
         schemas: The schema registry.
+        form: The format.
 
     Raises:
         InputError: No registry is named.
     """
 
-    def __init__(self, event: type[Event], topic: str, schemas: SchemaSettings) -> None:
+    def __init__(
+        self, event: type[Event], topic: str, schemas: SchemaSettings, form: MirrorFormat = MirrorFormat.AVRO
+    ) -> None:
         if not schemas.url:
-            raise InputError("a mirror in Avro needs a schema registry", remedy="give --registry or [schemas] url")
+            raise InputError("a mirror needs a schema registry", remedy="give --registry or [schemas] url")
         self._decoder = msgspec.json.Decoder(event)
         self._client, self._url = registry_client(schemas), schemas.url
-        self._serialize = AvroSerializer(self._client, json.dumps(avro_schema(event)))
+        self._serialize: Callable[[Any, SerializationContext], Any]
+        if form is MirrorFormat.AVRO:
+            self._serialize = AvroSerializer(self._client, json.dumps(avro_schema(event)))
+        else:
+            kind = message_class(event)
+            serializer = ProtobufSerializer(kind, self._client, {"use.deprecated.format": False})
+            self._serialize = lambda fields, context: serializer(ParseDict(_in_protobuf(fields), kind()), context)
         self._context = SerializationContext(topic, MessageField.VALUE)
 
     def __call__(self, value: bytes) -> bytes:
-        """Return an event in Avro.
+        """Return an event in the format.
 
         Raises:
             ValueError: The message is no event of this kind.
@@ -70,6 +90,23 @@ class AvroWriter:
     def close(self) -> None:
         """Close the connection to the registry."""
         self._client.__exit__(None, None, None)
+
+
+def _in_protobuf(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of an event as Protobuf's JSON form has them: a value names its type."""
+    reasons = fields.get("reasons")
+    return dict(fields) | ({"reasons": [_reason(reason) for reason in reasons]} if reasons else {})
+
+
+def _reason(reason: dict[str, Any] | str) -> dict[str, Any]:
+    if isinstance(reason, str):  # as it was written before reasons had codes
+        return {"text": reason}
+    values = {name: {_VALUES[type(value)]: value} for name, value in reason.get("values", {}).items()}
+    return reason | ({"values": values} if values else {})
+
+
+_VALUES = {int: "whole", float: "number", str: "text"}
+"""Python's type of a reason's value, and its field in the message Value."""
 
 
 @dataclass
@@ -106,7 +143,7 @@ class Mirror(TransactionalCopy[MirrorProgress, _Mirrored]):
     """
 
     def __init__(
-        self, settings: Settings, name: str, target: str, instance: str, write: AvroWriter, progress: MirrorProgress,
+        self, settings: Settings, name: str, target: str, instance: str, write: EventWriter, progress: MirrorProgress,
         clock: Clock, log: Any,
     ) -> None:  # fmt: skip
         self._target, self._write = target, write

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from adapters.http_server import Readiness, serve
 from adapters.metrics_app import metrics_app
 from producers.bridge.endpoint import position_metrics
-from producers.bridge.mirror import AvroWriter, Mirror, MirrorProgress
+from producers.bridge.mirror import EventWriter, Mirror, MirrorProgress
 from vedette.clock import Clock
 from vedette.settings import Settings
 
@@ -20,7 +20,7 @@ _LOOP = "mirror"
 
 
 def mirror_service(
-    settings: Settings, name: str, target: str, write: AvroWriter, *, clock: Clock, log: Any
+    settings: Settings, name: str, target: str, write: EventWriter, *, clock: Clock, log: Any
 ) -> MirrorProgress:
     """Mirror a topic until SIGTERM or SIGINT; see run_service."""
     progress, readiness = MirrorProgress(), Readiness()
@@ -40,7 +40,7 @@ def mirror_service(
 
 
 def mirror_until_idle(
-    settings: Settings, name: str, target: str, write: AvroWriter, *, progress: MirrorProgress, clock: Clock, log: Any,
+    settings: Settings, name: str, target: str, write: EventWriter, *, progress: MirrorProgress, clock: Clock, log: Any,
     stop: threading.Event, until_idle_s: float = 0.0, on_step: Any = lambda: None,
 ) -> None:  # fmt: skip
     """Mirror a topic until stopped or idle; see Mirror for the errors."""

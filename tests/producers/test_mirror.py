@@ -1,5 +1,6 @@
-"""Decisions and alerts in Avro on topics of their own, read as an institution would read them."""
+"""Decisions and alerts in Avro and Protobuf on topics of their own, read as an institution would read them."""
 
+import re
 import subprocess
 import sys
 import threading
@@ -19,8 +20,10 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from adapters.kafka_client import client_config
-from producers.bridge.mirror import MIRRORED, AvroWriter, MirrorProgress
+from producers.bridge.mirror import MIRRORED, EventWriter, MirrorFormat, MirrorProgress
 from producers.bridge.mirror_endpoint import mirror_until_idle
+from producers.bridge.protobuf_descriptors import message_class
+from producers.bridge.schema_decoding import ProtobufDecoder
 from stack.schema_registry import SchemaRegistry
 from stack.state import StackState
 from stack.topics import apply
@@ -28,6 +31,7 @@ from tests.conftest import SettingsFor, wait_for
 from tests.producers.conftest import committed_messages
 from vedette.clock import SystemClock
 from vedette.errors import InputError, UnavailableError
+from vedette.event_schemas import protobuf_file
 from vedette.events import Alert, Decision, Event, Reason
 from vedette.settings import BridgeSettings, SchemaSettings, Settings
 from vedette.topics import Name
@@ -76,7 +80,7 @@ class Mirrored:
     def run(self, target: str = "") -> MirrorProgress:
         """Run the mirror until it has nothing to do."""
         progress, target = MirrorProgress(), target or self.target
-        with closing(AvroWriter(Decision, target, self.settings.schemas)) as write:
+        with closing(EventWriter(Decision, target, self.settings.schemas)) as write:
             mirror_until_idle(
                 self.settings, Name.DECISIONS, target, write, progress=progress, clock=SystemClock(),
                 log=structlog.get_logger(), stop=threading.Event(), until_idle_s=0.3,
@@ -158,7 +162,7 @@ def test_what_cannot_be_mirrored_is_refused_at_the_start(mirrored: Mirrored) -> 
     with pytest.raises(UnavailableError, match="no topic nowhere"):
         mirrored.run("nowhere")
     with pytest.raises(InputError, match="needs a schema registry"):
-        AvroWriter(Decision, "x", SchemaSettings())
+        EventWriter(Decision, "x", SchemaSettings())
     mirrored.send(msgspec.json.encode(decision(1)), 0)
     mirrored.settings = msgspec.structs.replace(mirrored.settings, schemas=SchemaSettings(url="http://127.0.0.1:9"))
     with pytest.raises(UnavailableError, match="does not take the schema"):
@@ -170,14 +174,46 @@ def test_every_mirrored_event_is_written(event: type[Event]) -> None:
     """Each kind of event that can be mirrored has a schema that its registry takes; an alert is read as it was."""
     with SchemaRegistry() as registry:
         settings = SchemaSettings(url=registry.url)
-        with closing(AvroWriter(event, "t", settings)) as write, pytest.raises(ValueError, match="required"):
+        with closing(EventWriter(event, "t", settings)) as write, pytest.raises(ValueError, match="required"):
             write(b"{}")
         alert = Alert(
             alert_id="al", transaction_id="t", account_id="a", event_time=1_700_000_000_000, amount=100, currency="EUR",
             action="review", score=0.5, expected_loss=50, reasons=[Reason(code="c", text="t", weight=1.0, values={})],
         )  # fmt: skip
-        with closing(AvroWriter(Alert, "alerts.avro", settings)) as write:
+        with closing(EventWriter(Alert, "alerts.avro", settings)) as write:
             written = write(msgspec.json.encode(alert))
         with SchemaRegistryClient({"url": registry.url}) as client:
             record: Any = AvroDeserializer(client)(written, SerializationContext("alerts.avro", MessageField.VALUE))
         assert msgspec.convert({key: value for key, value in record.items() if value is not None}, Alert) == alert
+
+
+@pytest.mark.parametrize("event", MIRRORED.values())
+def test_every_mirrored_event_has_a_protobuf_message(event: type[Event]) -> None:
+    """Its fields, numbers and types are those of the published file, which the registry takes."""
+    published = protobuf_file(event)
+    for field in message_class(event).DESCRIPTOR.fields:
+        assert re.search(rf"^  \S.* {field.name} = {field.number};", published, re.MULTILINE), field.name
+    with SchemaRegistry() as registry:
+        settings = SchemaSettings(url=registry.url)
+        with (
+            closing(EventWriter(event, "t", settings, MirrorFormat.PROTOBUF)) as write,
+            pytest.raises(ValueError, match="required"),
+        ):
+            write(b"{}")
+
+
+def test_a_decision_in_protobuf_is_read_as_a_bank_reads_it() -> None:
+    """By the descriptor in the registry: what is absent stays absent, and each value of a reason keeps its type."""
+    plain = decision(2, reasons=["as it was written once"], merchant_id=msgspec.UNSET)
+    with SchemaRegistry() as registry:
+        settings = SchemaSettings(url=registry.url)
+        with closing(EventWriter(Decision, "d", settings, MirrorFormat.PROTOBUF)) as write:
+            written = [write(msgspec.json.encode(one)) for one in (decision(1), plain)]
+        with closing(ProtobufDecoder("d", settings)) as read:
+            first, second = map(read, written)
+    assert (first["transaction_id"], first["amount"], first["score"], first["merchant_id"]) == ("t1", "100", 0.5, "m1")
+    (reason,) = first["reasons"]
+    assert reason["values"] == {"n": {"whole": "2"}, "x": {"number": 1.5}, "w": {"text": "ES"}}
+    assert (first["degraded"], first["rules"], "final" in first) == (False, ["r"], False)
+    assert [each["text"] for each in second["reasons"]] == ["as it was written once"]
+    assert "merchant_id" not in second
