@@ -12,6 +12,7 @@ from adapters.kafka_client import client_config
 from decisions.rollout import Rollout, StaticStrategies
 from decisions.strategy import Strategy
 from features.store import RedisStore
+from models.file_names import SETTLED_MODEL
 from models.scorer import load_scorer
 from stack.state import StackState
 from stack.topics import apply
@@ -25,7 +26,7 @@ from tests.console.conftest import opened_site
 from tests.console.test_models import halved
 from tests.streams.conftest import PARTITIONS
 from tests.streams.feed import batches, logs
-from vedette.settings import Settings
+from vedette.settings import DecisionSettings, Settings
 
 
 def decided(settings: Settings, champion: Strategy, challenger: Strategy) -> int:
@@ -62,6 +63,7 @@ def test_trial_and_drift_are_those_of_the_feature_log(
     """Both arms with their payments, and the largest drift first; until then the page offers to compute them."""
     settings = settings_for(embedded_stack, topic_prefix)
     settings = msgspec.structs.replace(settings, topics=msgspec.structs.replace(settings.topics, partitions=PARTITIONS))
+    settings = msgspec.structs.replace(settings, decisions=DecisionSettings(model=str(SETTLED_MODEL)))
     apply(settings)
     challenger = Strategy(load_scorer(halved(tmp_path / "smaller")), strategy.policy)
     payments = decided(settings, strategy, challenger)

@@ -122,7 +122,7 @@ def test_misplaced_messages_are_counted_and_named_once(
         for line in running.get("/metrics")[1].splitlines()
         if line.startswith("vedette_misplaced_total{")
     }
-    assert counted == {
+    assert {labels: count for labels, count in counted.items() if count} == {
         'reason="no_key",topic="transactions"': 1.0,
         'reason="other_key",topic="transactions"': 1.0,
         'reason="other_partitioner",topic="transactions"': 2.0,
